@@ -1,0 +1,2 @@
+//! Placeholder of the first commit; replaced by the real program.
+fn main() {}

@@ -1,0 +1,5 @@
+//! Decide and drive safe rollouts of immutable infrastructure.
+
+pub mod decide;
+pub mod model;
+pub mod provider;

@@ -1,0 +1,84 @@
+//! Reading what real traffic says about a fleet.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{OpContext, ProviderError};
+use crate::model::{FleetId, MetricName};
+
+/// What the values of a metric are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// So many of so many: errors of requests.
+    Ratio,
+    /// A level.
+    Gauge,
+}
+
+/// A span of time: from, inclusive, to, exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// The first moment.
+    pub from: Timestamp,
+    /// The first moment after it.
+    pub to: Timestamp,
+}
+
+/// One value of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MetricValue {
+    /// So many of so many.
+    Ratio {
+        /// How many of them.
+        part: u64,
+        /// Of how many.
+        whole: u64,
+    },
+    /// A level.
+    Gauge(f64),
+}
+
+/// One value of a metric over a part of the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MetricSample {
+    /// The part of the window that it is about.
+    pub window: Window,
+    /// The value.
+    pub value: MetricValue,
+}
+
+/// Reads metrics per fleet.
+///
+/// # Contract
+/// * **M1 silence is silence.** No data is an empty answer, never a zero.
+/// * **M2 known names only.** `describe` of a metric that the source does not have is `NotFound`; it is asked before a rollout starts.
+/// * **M3 inside the window.** No sample is about a moment outside the window, and no moment is counted twice.
+///
+/// # Cancellation
+/// Dropping a future leaves nothing behind.
+#[cfg_attr(feature = "mocks", mockall::automock)]
+#[async_trait]
+pub trait MetricSource: std::fmt::Debug + Send + Sync + 'static {
+    /// What a metric is.
+    ///
+    /// # Errors
+    /// `NotFound` for a metric that the source does not have.
+    async fn describe(&self, cx: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError>;
+
+    /// The values of a metric for one fleet over a window.
+    ///
+    /// # Errors
+    /// Only when it cannot look.
+    async fn query(
+        &self,
+        cx: &OpContext,
+        metric: &MetricName,
+        fleet: &FleetId,
+        window: Window,
+    ) -> Result<Vec<MetricSample>, ProviderError>;
+}
