@@ -47,6 +47,8 @@ pub struct InstanceView {
     pub phase: Phase,
     /// Whether it must not be kept: it failed, missed its deadline, or runs another image than its fleet's.
     pub replace: bool,
+    /// Whether it has stopped by itself or was lost: it no longer counts toward its fleet's size.
+    pub dead: bool,
     /// Where it answers, once known.
     pub endpoint: Option<Endpoint>,
 }
