@@ -1,5 +1,6 @@
 //! Decide and drive safe rollouts of immutable infrastructure.
 
 pub mod decide;
+pub mod journal;
 pub mod model;
 pub mod provider;
