@@ -133,7 +133,8 @@ impl Meters {
     }
 }
 
-/// Counts one fleet's requests. One short lock for each request, which costs less than the atomics it replaces.
+/// Counts one fleet's requests under one short lock for each: the lock is held for some tens of nanoseconds, and a request
+/// costs the system a thousand times that.
 #[derive(Debug, Default)]
 pub(crate) struct FleetMeter {
     state: Mutex<MeterState>,
