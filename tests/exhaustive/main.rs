@@ -39,7 +39,10 @@ fn no_rule_is_broken_and_every_goal_is_reached_from_every_state() {
     let mut states = 0;
     for case in cases() {
         match explore(&case, &decide) {
-            Found::Nothing { states: seen } => states += seen,
+            Found::Nothing { states: seen } => {
+                println!("{case:?}: {seen} states");
+                states += seen;
+            }
             Found::Broken(what) => panic!("{case:?}: {what}"),
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use immutable_core::decide::{Action, FleetView, InstanceView, Phase, World};
-use immutable_core::model::{FleetId, InstanceId, Split, Weight};
+use immutable_core::model::{Endpoint, FleetId, InstanceId, RouteVersion, Split, Weight};
 use immutable_core::provider::SwitchKind;
 
 /// Phase, to be replaced, dead.
@@ -99,6 +99,8 @@ impl fmt::Display for SmallWorld {
 struct Names {
     fleets: [FleetId; 2],
     instances: [Vec<InstanceId>; 2],
+    endpoint: Endpoint,
+    version: RouteVersion,
 }
 
 fn names() -> &'static Names {
@@ -107,6 +109,8 @@ fn names() -> &'static Names {
         fleets: ["old", "new"].map(|name| name.parse().expect("name")),
         instances: ["old", "new"]
             .map(|name| (0..64).map(|index| format!("{name}-{index}").parse().expect("name")).collect()),
+        endpoint: "127.0.0.1:1".parse().expect("endpoint"),
+        version: "1".parse().expect("version"),
     })
 }
 
@@ -133,7 +137,7 @@ impl SmallWorld {
                 .filter(|(_, kind)| **kind != GONE)
                 .map(|(slot, kind)| {
                     let (phase, replace, dead) = KINDS[usize::from(*kind)];
-                    let endpoint = Some("127.0.0.1:1".parse().expect("endpoint"));
+                    let endpoint = Some(names().endpoint.clone());
                     InstanceView { id: names().instances[index][slot].clone(), phase, replace, dead, endpoint }
                 })
                 .collect(),
@@ -143,7 +147,7 @@ impl SmallWorld {
             as_of: jiff::Timestamp::UNIX_EPOCH,
             fleets: fleets.collect(),
             split: Split::new((0..2).map(|index| (fleet(index).clone(), weight(index)))).expect("a whole split"),
-            version: "1".parse().expect("version"),
+            version: names().version.clone(),
         }
     }
 
@@ -212,12 +216,9 @@ impl SmallWorld {
     }
 
     fn slot(&mut self, id: &InstanceId) -> &mut u8 {
-        for index in 0..2 {
-            if let Some(slot) = names().instances[index].iter().position(|name| name == id) {
-                return &mut self.fleets[index][slot];
-            }
-        }
-        panic!("no slot for {id}")
+        let (fleet, slot) = id.as_str().split_once('-').expect("a name of ours");
+        let index = usize::from(fleet == "new");
+        &mut self.fleets[index][slot.parse::<usize>().expect("a slot of ours")]
     }
 
     /// Every single move of the environment.
