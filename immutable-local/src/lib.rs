@@ -9,6 +9,8 @@ mod image_builder;
 mod provisioner;
 mod secret_source;
 
+pub use config::LocalConfig;
 pub use error::{Drift, VerifyError};
 pub use image_builder::LocalImageBuilder;
+pub use provisioner::LocalProvisioner;
 pub use secret_source::{EnvironmentSecrets, MapSecrets, Secret, SecretSource};

@@ -8,8 +8,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use immutable_core::provider::{ErrorKind, ImageBuilder, ImageSpec, Layer};
-use immutable_local::{Drift, VerifyError};
+use immutable_core::model::{FleetSpec, LaunchSpec, Release};
+use immutable_core::provider::{ErrorKind, ImageBuilder, ImageSpec, Layer, Provisioner};
+use immutable_local::{Drift, LocalConfig, LocalProvisioner, VerifyError};
 use jiff::Timestamp;
 
 use support::{Place, build, cx, done, file, in_image, program, spec, tamper};
@@ -200,6 +201,30 @@ async fn a_later_layer_wins_and_parents_are_nearest_first() {
     assert_eq!(names(&place.root().join("images")), [""; 0]);
     assert_eq!(names(&place.root().join("layers")), [""; 0]);
     done(images.remove(&cx(), &top).await.unwrap());
+}
+
+#[tokio::test]
+async fn i5_an_image_that_an_instance_runs_stays() {
+    let place = Place::new();
+    let image = place.script("while :; do sleep 0.05; done").await;
+    let service = "web".parse().unwrap();
+    let release = Release::new(image.clone(), LaunchSpec::default());
+    let fleet = FleetSpec {
+        id: "web-1".parse().unwrap(),
+        service: Clone::clone(&service),
+        release,
+        size: 1,
+        rollout: "r-1".parse().unwrap(),
+    };
+    let fleets = LocalProvisioner::new(LocalConfig::new(place.root()));
+    done(fleets.ensure(&cx(), &fleet).await.unwrap());
+    let instance = &fleets.observe(&cx(), &service).await.unwrap().fleets[0].instances[0];
+    let error = place.images().remove(&cx(), &image).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let text = format!("instance {} runs the image: retire it first", instance.id);
+    assert!(error.to_string().ends_with(&text), "{error}");
+    fleets.shut_down(&service).await.unwrap();
+    done(place.images().remove(&cx(), &image).await.unwrap());
 }
 
 /// Builds something wrong, and expects exactly one sentence; `{dir}` stands for where the sources are.
