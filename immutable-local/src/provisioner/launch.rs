@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use immutable_core::model::{ConfigKey, FleetSpec, InstanceId};
 use immutable_core::provider::{ErrorKind, ProviderError};
@@ -27,6 +29,9 @@ const GIVEN: [&str; 5] = ["PORT", MARK, "IMMUTABLE_FLEET", "IMMUTABLE_RELEASE", 
 
 /// How often a program that is "busy" is tried again at once; see [`spawn`].
 const BUSY_ATTEMPTS: usize = 100;
+
+/// How many instances of a batch are started at the same time.
+const STARTS_AT_ONCE: usize = 8;
 
 /// The values of secrets by the variables they are given as.
 pub(super) type Secrets = BTreeMap<ConfigKey, Secret>;
@@ -76,17 +81,14 @@ impl Launch<'_> {
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let ports = free_ports(count, taken, bind).map_err(|error| failed(error).without_effect())?;
         let (mut started, mut pids, mut result) = (Vec::new(), Vec::new(), Ok(()));
-        for port in ports {
-            match self.start(registry, port) {
+        for outcome in self.start_all(registry, &ports) {
+            match outcome {
                 Ok((record, child)) => {
                     pids.push(child.id());
                     children.insert(record.id.clone(), child);
                     started.push(record);
                 }
-                Err(error) => {
-                    result = Err(error);
-                    break;
-                }
+                Err(error) => result = result.and(Err(error)),
             }
         }
         // A record that cannot be completed here stays half made, and the next look completes it.
@@ -95,6 +97,27 @@ impl Launch<'_> {
             registry.save(&record).map_err(failed)?;
         }
         result
+    }
+
+    /// Starts an instance for each port, several at a time: most of a start is waiting until the new process has a processor.
+    fn start_all(&self, registry: &Registry, ports: &[u16]) -> Vec<Result<(InstanceRecord, Child), ProviderError>> {
+        let share = ports.len().div_ceil(STARTS_AT_ONCE).max(1);
+        let start_share = |ports: &[u16]| {
+            let mut outcomes = Vec::new();
+            for port in ports {
+                outcomes.push(self.start(registry, *port));
+                if outcomes.last().is_some_and(Result::is_err) {
+                    break;
+                }
+            }
+            outcomes
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = ports.chunks(share).map(|ports| scope.spawn(move || start_share(ports))).collect();
+            let outcomes =
+                workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            outcomes.collect()
+        })
     }
 
     fn start(&self, registry: &Registry, port: u16) -> Result<(InstanceRecord, Child), ProviderError> {
@@ -170,7 +193,7 @@ impl Launch<'_> {
 fn spawn(command: &mut Command) -> io::Result<Child> {
     for _ in 1..BUSY_ATTEMPTS {
         match command.spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => thread::yield_now(),
             result => return result,
         }
     }
