@@ -223,6 +223,12 @@ async fn p3_a_fleet_is_bound_for_ever() {
     let text = format!("immutable in ensure fleet web-1: it is bound to release {old}, not {new}: make another fleet");
     assert_eq!((error.kind(), error.effect(), error.to_string()), (ErrorKind::Immutable, Effect::None, text));
 
+    // A release is what its id says: other labels of the same content are not another release.
+    let mut relabelled = world.image.clone();
+    relabelled.labels.version = "2.0.0".to_owned();
+    let same = FleetSpec { release: Release::new(relabelled, LaunchSpec::default()), ..world.spec(1) };
+    done(world.fleets.ensure(&cx(), &same).await.unwrap());
+
     let stranger = FleetSpec { service: "api".parse().unwrap(), ..world.spec(1) };
     let error = world.fleets.ensure(&cx(), &stranger).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Immutable);
@@ -378,6 +384,22 @@ async fn instances_are_found_again_after_a_crash() {
     world.retire(&ids(&before)[..1]).await;
     world.until(&[Lifecycle::Running]).await;
     assert_eq!(world.instances().await, before[1..]);
+}
+
+#[tokio::test]
+async fn what_another_provisioner_ended_is_not_left_unwaited_for() {
+    let world = Setup::new(OBEDIENT).await;
+    world.ensure(1).await.unwrap();
+    let all = ids(&world.instances().await);
+    let pid = world.pid(&all[0]);
+    let other = LocalProvisioner::new(config(&world.place, &world.clock));
+    other.shut_down(&service()).await.unwrap();
+    until("waited for", async || {
+        world.instances().await;
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::test_kill_process(pid).is_err()
+    })
+    .await;
 }
 
 #[tokio::test]

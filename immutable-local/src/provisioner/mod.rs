@@ -54,7 +54,7 @@ pub struct LocalProvisioner {
 }
 
 impl LocalProvisioner {
-    /// A provisioner over the root directory of its set-up. Nothing is made before the first instance.
+    /// A provisioner over the root directory of its set-up. Nothing is made before the first call.
     pub fn new(config: LocalConfig) -> Self {
         let registry = Registry::new(config.root.clone());
         let images = ImageStore::new(config.root.clone());
@@ -206,8 +206,8 @@ impl Core {
                 let message = format!("it is a fleet of service {}: give the new one another id", bound.service);
                 return refuse(ErrorKind::Immutable, message);
             }
-            if bound.release != spec.release {
-                let (old, new) = (bound.release.id(), spec.release.id());
+            let (old, new) = (bound.release.id(), spec.release.id());
+            if old != new {
                 let message = format!("it is bound to release {old}, not {new}: make another fleet");
                 return refuse(ErrorKind::Immutable, message);
             }

@@ -1,6 +1,6 @@
 //! Looking at every instance at once, and doing what is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -104,6 +104,9 @@ impl Core {
 
 /// What became of every instance that has a process.
 fn fates(children: &mut Children, records: &[InstanceRecord]) -> io::Result<HashMap<InstanceId, Fate>> {
+    // One that another process has ended and forgotten still has to be waited for.
+    let known: HashSet<_> = records.iter().map(|record| &record.id).collect();
+    children.retain(|id, child| known.contains(id) || matches!(child.try_wait(), Ok(None)));
     let mut fates = HashMap::new();
     let mut others: Vec<(&InstanceId, ProcessIdentity)> = Vec::new();
     for record in records {
