@@ -15,7 +15,7 @@ use immutable_core::model::{ConfigKey, FleetSpec, InstanceId};
 use immutable_core::provider::{ErrorKind, ProviderError};
 use jiff::Timestamp;
 
-use super::Children;
+use super::core::Children;
 use super::process::{self, MARK};
 use super::registry::{InstanceRecord, Registry};
 use crate::error::{AtPath, io_error};

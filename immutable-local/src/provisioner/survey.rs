@@ -7,9 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use immutable_core::model::{Endpoint, FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, ServiceName};
 use jiff::Timestamp;
 
+use super::core::{Children, Core};
 use super::process::{self, Fate, ProcessIdentity, Signal};
 use super::registry::{FleetRecord, InstanceRecord};
-use super::{Children, Core};
 use crate::files::Lock;
 
 /// An instance and what became of it.
