@@ -140,7 +140,13 @@ fn ids(instances: &[ObservedInstance]) -> Vec<InstanceId> {
 }
 
 fn proof(instances: &[InstanceId]) -> RetireProof {
-    let view = |id: &InstanceId| InstanceView { id: id.clone(), phase: Phase::Drained, replace: false, endpoint: None };
+    let view = |id: &InstanceId| InstanceView {
+        id: id.clone(),
+        phase: Phase::Drained,
+        replace: false,
+        dead: false,
+        endpoint: None,
+    };
     let instances_seen = instances.iter().map(view).collect();
     let world = World {
         as_of: Timestamp::UNIX_EPOCH,

@@ -26,7 +26,11 @@ pub(crate) enum Found {
 }
 
 impl Case {
-    pub(crate) fn new((desired, max_surge, max_unavailable): (u32, u32, u32), switch: SwitchKind, moves: Moves) -> Self {
+    pub(crate) fn new(
+        (desired, max_surge, max_unavailable): (u32, u32, u32),
+        switch: SwitchKind,
+        moves: Moves,
+    ) -> Self {
         Self { budget: Budget { desired, max_surge, max_unavailable }, switch, moves, canary: true }
     }
 
@@ -93,7 +97,12 @@ pub(crate) fn explore(case: &Case, decide: Decide<'_>) -> Found {
 }
 
 /// The world after a decision: all of it in both orders, each action alone, half-done, and repeated.
-fn effects(state: &SmallWorld, decision: &Decision, budget: &Budget, switch: SwitchKind) -> Result<Vec<SmallWorld>, String> {
+fn effects(
+    state: &SmallWorld,
+    decision: &Decision,
+    budget: &Budget,
+    switch: SwitchKind,
+) -> Result<Vec<SmallWorld>, String> {
     let actions = &decision.actions;
     let mut worlds = Vec::new();
     for order in [actions.iter().collect::<Vec<_>>(), actions.iter().rev().collect()] {
@@ -137,7 +146,9 @@ fn progress(
         loop {
             match known.get(&state) {
                 Some(Some(())) => break,
-                Some(None) => return Err(format!("progress: {goal} is never reached, or never left alone, from {state}")),
+                Some(None) => {
+                    return Err(format!("progress: {goal} is never reached, or never left alone, from {state}"));
+                }
                 None => {}
             }
             let world = state.view();

@@ -156,12 +156,19 @@ impl fmt::Display for Waiting {
             Self::Proof { fleet, count } => write!(f, "{count} instance{} of {fleet} to prove healthy", s(count)),
             Self::Balancer { fleet, count } => write!(f, "the balancer to use {count} instance{} of {fleet}", s(count)),
             Self::Looks { fleet, count } => {
-                write!(f, "health looks at {count} instance{} of {fleet} in traffic; nothing is moved meanwhile", s(count))
+                write!(
+                    f,
+                    "health looks at {count} instance{} of {fleet} in traffic; nothing is moved meanwhile",
+                    s(count)
+                )
             }
             Self::Drain { fleet, count } => write!(f, "{count} instance{} of {fleet} to drain", s(count)),
             Self::End { fleet, count } => write!(f, "{count} instance{} of {fleet} to end", s(count)),
             Self::Room { fleet, missing, ceiling } => {
-                write!(f, "room for {missing} more of {fleet}: at most {ceiling} instances may exist (desired + max_surge)")
+                write!(
+                    f,
+                    "room for {missing} more of {fleet}: at most {ceiling} instances may exist (desired + max_surge)"
+                )
             }
             Self::Backoff { fleet, missing } => {
                 write!(f, "a pause before the next try to start {missing} of {fleet}: the last ones failed")

@@ -16,7 +16,7 @@ pub use action::{Action, Decision, RouteChange, Waiting};
 pub use goal::{Budget, FleetGoal, Goal, GoalError};
 pub use proof::{ProofError, RetireProof};
 pub use rules::{Violation, check};
-use share::limit;
+pub(crate) use share::limit;
 pub use world::{FleetView, InstanceView, Phase, World};
 
 use crate::model::{FleetId, InstanceId, Split, Weight};
@@ -76,7 +76,8 @@ pub fn decide(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -
 /// The first fleet of a goal is what the goal is about: it must be ready and have at least its weight. The others must
 /// not be larger than they should, but may be ill or short: a broken old release never blocks the new one.
 pub fn reached(world: &World, goal: &Goal, switch: SwitchKind, enough: impl Fn(u32) -> u32) -> bool {
-    let bounded = |fleet: &FleetView| goal.fleet(&fleet.id).is_some_and(|part| fleet.instances.len() <= part.size as usize);
+    let bounded =
+        |fleet: &FleetView| goal.fleet(&fleet.id).is_some_and(|part| fleet.instances.len() <= part.size as usize);
     let closed = !goal.split().is_closed() || world.split.is_closed();
     let ready = goal.fleets().first().is_none_or(|part| ready(world, part, switch, enough(part.size)));
     ready && closed && world.fleets.iter().all(bounded)
@@ -182,8 +183,11 @@ fn route(
         SwitchKind::Weighted { .. } => world.split.clone(),
     };
     let weights_change = matches!(switch, SwitchKind::Weighted { .. }) && split != world.split;
-    (weights_change || !register.is_empty() || !drains.is_empty())
-        .then_some(Action::Route(RouteChange { split, register, drain: drains }))
+    (weights_change || !register.is_empty() || !drains.is_empty()).then_some(Action::Route(RouteChange {
+        split,
+        register,
+        drain: drains,
+    }))
 }
 
 /// Takes instances that are no longer healthy out of traffic.
@@ -257,7 +261,8 @@ fn register(switch: SwitchKind, budget: &Budget, sides: &[Side<'_>]) -> Vec<Inst
     let routed = |side: &Side<'_>| matches!(switch, SwitchKind::Weighted { .. }) || !side.weight.is_none();
     let usable = |side: &Side<'_>| side.tally.serving.len() + side.tally.joining.len();
     let ready = |side: &'_ Side<'_>| {
-        let instances = side.tally.proven.iter().chain(&side.tally.drained).filter(|instance| instance.endpoint.is_some());
+        let instances =
+            side.tally.proven.iter().chain(&side.tally.drained).filter(|instance| instance.endpoint.is_some());
         instances.map(|instance| instance.id.clone()).collect::<Vec<_>>()
     };
     let mut chosen: Vec<_> = sides.iter().filter(|side| routed(side)).flat_map(ready).collect();
@@ -270,14 +275,7 @@ fn register(switch: SwitchKind, budget: &Budget, sides: &[Side<'_>]) -> Vec<Inst
     chosen
 }
 
-fn split(
-    world: &World,
-    goal: &Goal,
-    budget: &Budget,
-    step: Weight,
-    sides: &[Side<'_>],
-    capacity: &[usize],
-) -> Split {
+fn split(world: &World, goal: &Goal, budget: &Budget, step: Weight, sides: &[Side<'_>], capacity: &[usize]) -> Split {
     if goal.split().is_closed() {
         let may_close = budget.required() == 0;
         return if may_close { Split::closed() } else { world.split.clone() };

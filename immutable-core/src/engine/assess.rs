@@ -1,0 +1,276 @@
+//! From what was observed to the world that `decide` looks at: one phase for each instance.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::machine::Machine;
+use crate::decide::{FleetView, InstanceView, Phase, World};
+use crate::health::Track;
+use crate::model::{FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, Sample, Verdict};
+use crate::provider::{FleetsState, MemberHealth, Pace, ProbeTarget, TrafficState};
+
+/// The pause after the first failed start of a fleet's instances; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What is known about instances beyond the last observation. It is kept in memory only: after a restart everything is
+/// looked at anew, which may cost time, never safety.
+#[derive(Debug, Default)]
+pub(super) struct Assessor {
+    instances: HashMap<InstanceId, Known>,
+    failures: HashMap<FleetId, Failures>,
+}
+
+#[derive(Debug)]
+struct Known {
+    track: Track,
+    evidence: String,
+    /// Since when it has not been in use while it should be: its deadline counts from here.
+    wanting_since: Timestamp,
+    out_since: Option<Timestamp>,
+    was_proven: bool,
+    failed: bool,
+    probe_due: Timestamp,
+    probing: bool,
+}
+
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    retry_at: Option<Timestamp>,
+}
+
+/// The world, and when it changes by time alone.
+pub(super) struct Assessment {
+    pub(super) world: World,
+    pub(super) wake: Option<Timestamp>,
+}
+
+impl Assessor {
+    /// Takes looks into account; says whether any verdict changed.
+    pub(super) fn looked(&mut self, machine: &Machine, targets: &[InstanceId], samples: Vec<Sample>) -> bool {
+        for id in targets {
+            if let Some(known) = self.instances.get_mut(id) {
+                known.probing = false;
+            }
+        }
+        let policy = &machine.plan().limits.health;
+        let mut changed = false;
+        for sample in samples {
+            if let Some(known) = self.instances.get_mut(&sample.instance) {
+                let before = known.track.verdict(policy, sample.at);
+                known.track.look(policy, sample.at, sample.look);
+                changed |= known.track.verdict(policy, sample.at) != before;
+                known.evidence = sample.evidence;
+            }
+        }
+        changed
+    }
+
+    /// The instances that are due for a look, marked as being looked at.
+    pub(super) fn due(&mut self, now: Timestamp, fleets: &FleetsState, pace: &Pace) -> Vec<ProbeTarget> {
+        let mut targets = Vec::new();
+        for fleet in &fleets.fleets {
+            for instance in &fleet.instances {
+                let Some(known) = self.instances.get_mut(&instance.id) else { continue };
+                let alive = matches!(instance.lifecycle, Lifecycle::Starting | Lifecycle::Running);
+                if !alive || known.probing || instance.endpoint.is_none() || known.probe_due > now {
+                    continue;
+                }
+                known.probing = true;
+                let every = if known.was_proven { pace.probe_running } else { pace.probe_starting };
+                known.probe_due = later(now, every);
+                targets.push(ProbeTarget {
+                    instance: instance.id.clone(),
+                    fleet: fleet.id.clone(),
+                    endpoint: instance.endpoint.clone(),
+                });
+            }
+        }
+        targets
+    }
+
+    /// When the next look is due.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        self.instances.values().filter(|known| !known.probing).map(|known| known.probe_due).min()
+    }
+
+    /// The last evidence about an instance that is not healthy, for people.
+    pub(super) fn evidence(&self) -> Option<String> {
+        let ill = self.instances.iter().filter(|(_, known)| !known.was_proven && !known.evidence.is_empty());
+        ill.min_by_key(|(id, _)| (*id).clone()).map(|(id, known)| format!("{id}: {}", known.evidence))
+    }
+
+    /// The world as of these observations.
+    pub(super) fn assess(
+        &mut self,
+        now: Timestamp,
+        machine: &Machine,
+        fleets: &FleetsState,
+        traffic: &TrafficState,
+    ) -> Assessment {
+        let members: HashMap<&InstanceId, MemberHealth> =
+            traffic.members.iter().map(|member| (&member.instance, member.health)).collect();
+        let mut look = Look { now, machine, wake: None };
+        let views = fleets.fleets.iter().map(|fleet| self.fleet(&mut look, fleet, &members)).collect();
+        let existing: HashSet<&InstanceId> =
+            fleets.fleets.iter().flat_map(|f| f.instances.iter().map(|i| &i.id)).collect();
+        self.instances.retain(|id, _| existing.contains(id));
+        Assessment {
+            world: World {
+                as_of: fleets.as_of.min(traffic.as_of),
+                fleets: views,
+                split: traffic.split.clone(),
+                version: traffic.version.clone(),
+            },
+            wake: look.wake,
+        }
+    }
+
+    fn fleet(
+        &mut self,
+        look: &mut Look<'_>,
+        fleet: &ObservedFleet,
+        members: &HashMap<&InstanceId, MemberHealth>,
+    ) -> FleetView {
+        let image = look.machine.plan().release_of(&fleet.id).map(|release| release.image().fingerprint);
+        let failures = self.failures.entry(fleet.id.clone()).or_default();
+        let mut instances = Vec::with_capacity(fleet.instances.len());
+        for instance in &fleet.instances {
+            let known = self.instances.entry(instance.id.clone()).or_insert_with(|| Known {
+                track: Track::default(),
+                evidence: String::new(),
+                wanting_since: instance.started_at.min(look.now),
+                out_since: None,
+                was_proven: false,
+                failed: false,
+                probe_due: look.now,
+                probing: false,
+            });
+            let drifted = image.is_some() && instance.image.is_some() && image != instance.image;
+            let view = known.view(look, instance, members.get(&instance.id).copied(), drifted);
+            if view.replace && !drifted && !known.was_proven && !known.failed && view.phase != Phase::Ending {
+                known.failed = true;
+                failures.failed(look.now);
+            }
+            instances.push(view);
+        }
+        let hold_growth = failures.retry_at.is_some_and(|at| at > look.now);
+        if hold_growth {
+            look.wake_at(failures.retry_at);
+        }
+        FleetView { id: fleet.id.clone(), instances, hold_growth }
+    }
+}
+
+impl Failures {
+    fn failed(&mut self, now: Timestamp) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.count.min(16)).min(LONGEST_PAUSE);
+        self.count += 1;
+        self.retry_at = Some(later(now, pause));
+    }
+}
+
+struct Look<'a> {
+    now: Timestamp,
+    machine: &'a Machine,
+    wake: Option<Timestamp>,
+}
+
+impl Look<'_> {
+    fn wake_at(&mut self, at: Option<Timestamp>) {
+        self.wake = [self.wake, at].into_iter().flatten().min();
+    }
+
+    /// Whether a time is still to come; if it is, the world changes then.
+    fn is_ahead(&mut self, at: Timestamp) -> bool {
+        let ahead = at > self.now;
+        if ahead {
+            self.wake_at(Some(at));
+        }
+        ahead
+    }
+}
+
+impl Known {
+    fn view(
+        &mut self,
+        look: &mut Look<'_>,
+        instance: &ObservedInstance,
+        member: Option<MemberHealth>,
+        drifted: bool,
+    ) -> InstanceView {
+        let limits = &look.machine.plan().limits;
+        let dead = instance.lifecycle == Lifecycle::Dead;
+        let verdict = if dead { Verdict::Unhealthy } else { self.track.verdict(&limits.health, look.now) };
+        self.was_proven |= verdict == Verdict::Healthy;
+        let phase = match (instance.lifecycle, member) {
+            (Lifecycle::Ending, _) => Phase::Ending,
+            (_, Some(member)) => {
+                self.out_since = None;
+                in_traffic(member, verdict)
+            }
+            (_, None) => self.out_of_traffic(look, instance, dead, verdict),
+        };
+        if matches!(phase, Phase::Serving | Phase::Proven | Phase::Drained | Phase::Draining) {
+            self.wanting_since = look.now;
+        }
+        let deadline = later(self.wanting_since, limits.instance_deadline);
+        let wanting = matches!(phase, Phase::Pending | Phase::Unproven | Phase::Joining);
+        let late = wanting && !look.is_ahead(deadline);
+        // A member that the balancer never takes into use is as good as ill.
+        let phase = if late && phase == Phase::Joining { Phase::Ailing } else { phase };
+        let bad = verdict == Verdict::Unhealthy && matches!(phase, Phase::Draining | Phase::Drained);
+        InstanceView {
+            id: instance.id.clone(),
+            phase,
+            replace: drifted || dead || late || bad,
+            dead,
+            endpoint: instance.endpoint.clone(),
+        }
+    }
+
+    fn out_of_traffic(
+        &mut self,
+        look: &mut Look<'_>,
+        instance: &ObservedInstance,
+        dead: bool,
+        verdict: Verdict,
+    ) -> Phase {
+        let machine = look.machine;
+        let was_drained = machine.has_drained(&instance.id);
+        let out_since = *self.out_since.get_or_insert(look.now);
+        if dead {
+            return Phase::Drained;
+        }
+        // Born in this rollout and never registered by it: it cannot have had a request.
+        let untouched = instance.started_at >= machine.started_at() && !machine.has_routed(&instance.id);
+        if !untouched && look.is_ahead(later(out_since, machine.plan().limits.drain_time)) {
+            return Phase::Draining;
+        }
+        match (was_drained, verdict) {
+            // Whether it can be used again has to be known before anything is done with it.
+            (true, Verdict::Unknown) => Phase::Draining,
+            (true, _) => Phase::Drained,
+            (false, Verdict::Healthy) => Phase::Proven,
+            (false, _) if instance.lifecycle == Lifecycle::Starting => Phase::Pending,
+            (false, _) => Phase::Unproven,
+        }
+    }
+}
+
+fn in_traffic(member: MemberHealth, verdict: Verdict) -> Phase {
+    match (member, verdict) {
+        (MemberHealth::Draining, _) => Phase::Draining,
+        (MemberHealth::Unhealthy, _) | (_, Verdict::Unhealthy) => Phase::Ailing,
+        (MemberHealth::Registering, _) => Phase::Joining,
+        (MemberHealth::Healthy | MemberHealth::Untold, Verdict::Healthy) => Phase::Serving,
+        (MemberHealth::Healthy | MemberHealth::Untold, Verdict::Unknown) => Phase::Unsure,
+    }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}

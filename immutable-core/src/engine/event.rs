@@ -1,0 +1,203 @@
+//! What happens in a rollout: the records of the journal, and the stream that users follow.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::decide::Action;
+use crate::model::{ApprovalName, ReleaseId, RolloutId};
+use crate::plan::Plan;
+
+/// Something that happened in a rollout. The events of a rollout, in order, are all there is to know about its decisions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The rollout began; nothing has been touched yet.
+    Started {
+        /// Its name.
+        rollout: RolloutId,
+        /// What it will do.
+        plan: Box<Plan>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A stage began.
+    StageEntered {
+        /// Its number, from 0.
+        stage: usize,
+        /// When.
+        at: Timestamp,
+        /// When the rollout goes back unless there is progress.
+        deadline: Timestamp,
+    },
+    /// Something moved toward the goal.
+    Progressed {
+        /// When the rollout goes back unless there is more.
+        deadline: Timestamp,
+    },
+    /// These actions are about to be tried.
+    Intended {
+        /// What will be tried, in any order.
+        actions: Vec<Action>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The stage's goal is reached; its gate decides about the next.
+    GoalReached {
+        /// When.
+        at: Timestamp,
+        /// The end of the gate's hold.
+        hold_until: Timestamp,
+    },
+    /// The stage's goal, once reached, no longer is.
+    GoalLost {
+        /// When.
+        at: Timestamp,
+        /// When the rollout goes back unless there is progress.
+        deadline: Timestamp,
+    },
+    /// Somebody stopped the rollout for a while.
+    Paused {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody let the rollout go on.
+    Resumed {
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody approved.
+    Approved {
+        /// What.
+        approval: ApprovalName,
+        /// When.
+        at: Timestamp,
+    },
+    /// Somebody asked to skip the exposure stages and gates that are left.
+    PromotionAsked {
+        /// When.
+        at: Timestamp,
+    },
+    /// The rollout goes back.
+    TurnedBack {
+        /// Why.
+        reason: Reason,
+        /// When.
+        at: Timestamp,
+        /// When it is stuck unless there is progress.
+        deadline: Timestamp,
+    },
+    /// The rollout is over.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Why a rollout goes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// Somebody asked for it.
+    Asked {
+        /// In their words.
+        note: String,
+    },
+    /// A check of the new release failed.
+    CheckFailed {
+        /// What it rests on.
+        evidence: String,
+    },
+    /// There was no progress for too long.
+    NoProgress {
+        /// What it waited for.
+        waiting: String,
+    },
+    /// A provider said that trying again does not help.
+    Refused {
+        /// What it said.
+        error: String,
+    },
+}
+
+impl Reason {
+    /// Whether it speaks against the release; such a release is never a target of going back.
+    pub fn blames_release(&self) -> bool {
+        matches!(self, Self::CheckFailed { .. } | Self::NoProgress { .. })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked { note } => write!(f, "asked to: {note}"),
+            Self::CheckFailed { evidence } => write!(f, "check failed: {evidence}"),
+            Self::NoProgress { waiting } => write!(f, "no progress in time; waited for {waiting}"),
+            Self::Refused { error } => write!(f, "refused: {error}"),
+        }
+    }
+}
+
+/// How a rollout ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The new release serves alone, proven.
+    Promoted,
+    /// The previous release serves alone, as before.
+    RolledBack {
+        /// The release that serves.
+        to: ReleaseId,
+        /// Why.
+        reason: Reason,
+    },
+    /// Nothing served before, and nothing is left of the attempt.
+    Aborted {
+        /// Why.
+        reason: Reason,
+    },
+    /// A human is needed. What runs was left as it is.
+    Stuck {
+        /// For what.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Promoted => write!(f, "promoted"),
+            Self::RolledBack { to, reason } => write!(f, "rolled back to {to}: {reason}"),
+            Self::Aborted { reason } => write!(f, "aborted: {reason}"),
+            Self::Stuck { reason } => write!(f, "stuck: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { plan, .. } => write!(f, "started {} to release {}", plan.strategy, plan.release.id()),
+            Self::StageEntered { stage, .. } => write!(f, "stage {}", stage + 1),
+            Self::Progressed { .. } => write!(f, "progress"),
+            Self::Intended { actions, .. } => {
+                let actions: Vec<_> = actions.iter().map(ToString::to_string).collect();
+                write!(f, "{}", actions.join("; "))
+            }
+            Self::GoalReached { .. } => write!(f, "goal reached"),
+            Self::GoalLost { .. } => write!(f, "goal lost"),
+            Self::Paused { .. } => write!(f, "paused"),
+            Self::Resumed { .. } => write!(f, "resumed"),
+            Self::Approved { approval, .. } => write!(f, "approved {approval}"),
+            Self::PromotionAsked { .. } => write!(f, "asked to promote at once"),
+            Self::TurnedBack { reason, .. } => write!(f, "goes back: {reason}"),
+            Self::Ended { outcome, .. } => write!(f, "ended: {outcome}"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the journal of a service says about its past.
+
+use crate::journal::{Entry, JournalError};
+use crate::model::{Release, ReleaseId, RouteId, ServiceName};
+
+use super::event::{Event, Outcome};
+
+/// The past of a service: which releases were proven, which failed, and the events of the last rollout.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct History {
+    proven: Vec<Release>,
+    failed: Vec<ReleaseId>,
+    last: Vec<Event>,
+    route: Option<RouteId>,
+}
+
+impl History {
+    /// Reads the past from the journal's entries.
+    pub(super) fn read(service: &ServiceName, entries: Vec<Entry>) -> Result<Self, JournalError> {
+        let mut history = Self::default();
+        for entry in entries {
+            let events: Vec<Event> = serde_json::from_value(entry.body).map_err(|error| JournalError::Corrupt {
+                service: service.clone(),
+                location: format!("journal of {service}, entry {}", entry.seq),
+                offset: 0,
+                problem: error.to_string(),
+            })?;
+            events.into_iter().for_each(|event| history.add(event));
+        }
+        Ok(history)
+    }
+
+    /// Takes one more event into account.
+    pub(super) fn add(&mut self, event: Event) {
+        if let Event::Started { plan, .. } = &event {
+            self.last.clear();
+            self.route = Some(plan.route.clone());
+        }
+        let release = self.last.iter().find_map(|event| match event {
+            Event::Started { plan, .. } => Some(plan.release.clone()),
+            _ => None,
+        });
+        match (&event, release) {
+            (Event::TurnedBack { reason, .. }, Some(release)) if reason.blames_release() => {
+                self.proven.retain(|proven| proven.id() != release.id());
+                self.failed.retain(|failed| *failed != release.id());
+                self.failed.push(release.id());
+            }
+            (Event::Ended { outcome: Outcome::Promoted, .. }, Some(release)) => {
+                self.failed.retain(|failed| *failed != release.id());
+                self.proven.retain(|proven| proven.id() != release.id());
+                self.proven.push(release);
+            }
+            _ => {}
+        }
+        self.last.push(event);
+    }
+
+    /// Releases that were promoted and did not fail since, the latest last.
+    pub fn proven(&self) -> &[Release] {
+        &self.proven
+    }
+
+    /// Releases that failed and were not promoted since; never a target of going back.
+    pub fn failed(&self) -> &[ReleaseId] {
+        &self.failed
+    }
+
+    /// The events of the last rollout, in order.
+    pub fn last_rollout(&self) -> &[Event] {
+        &self.last
+    }
+
+    /// The route of the last rollout.
+    pub(super) fn route(&self) -> Option<&RouteId> {
+        self.route.as_ref()
+    }
+
+    /// Whether the last rollout is still going on.
+    pub fn is_live(&self) -> bool {
+        !self.last.is_empty() && !self.last.iter().any(|event| matches!(event, Event::Ended { .. }))
+    }
+}

@@ -1,0 +1,466 @@
+//! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::event::{Event, Outcome, Reason};
+use crate::analysis::{Check, Judgement};
+use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
+use crate::model::{ApprovalName, InstanceId, RolloutId};
+use crate::plan::{Amount, Gate, Plan, Stage};
+use crate::provider::Window;
+
+/// The most instances that one action names, so that no journal entry grows without bound. The rest follows at the next step.
+const MAX_NAMED: usize = 5_000;
+
+/// Where a rollout stands. Made by replaying its events; moved only by [`Machine::apply`].
+#[derive(Debug, Clone)]
+pub struct Machine {
+    rollout: RolloutId,
+    plan: Plan,
+    started_at: Timestamp,
+    course: Course,
+    deadline: Timestamp,
+    /// Since when the stage's goal has been reached, and until when it holds.
+    reached: Option<Timestamp>,
+    /// When the stage's goal was first reached: the metrics count from here.
+    measured_from: Option<Timestamp>,
+    paused: Option<Timestamp>,
+    approvals: BTreeSet<ApprovalName>,
+    promoting: bool,
+    outcome: Option<Outcome>,
+    /// Instances that this rollout put into traffic.
+    routed: HashSet<InstanceId>,
+    /// Instances that this rollout took out of traffic.
+    drained: HashSet<InstanceId>,
+    /// The best that was seen on the way to the current goal.
+    best: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Course {
+    Forward { stage: usize },
+    Back { reason: Reason },
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// To be written to the journal, then applied, before anything is done.
+    pub events: Vec<Event>,
+    /// To be done after that.
+    pub actions: Vec<Action>,
+    /// What it waits for, in words that a person can act on.
+    pub waiting: Vec<String>,
+    /// When there is something to decide at the latest, whatever happens.
+    pub wake: Option<Timestamp>,
+}
+
+/// A wish of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Stop for a while.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Let a gate pass.
+    Approve(ApprovalName),
+    /// Skip the exposure stages and gates that are left.
+    Promote,
+    /// Go back.
+    Abort(String),
+}
+
+impl Machine {
+    /// Where a rollout stands after its events. `None` when they do not begin with its start.
+    pub fn replay(events: impl IntoIterator<Item = Event>) -> Option<Self> {
+        let mut events = events.into_iter();
+        let Some(Event::Started { rollout, plan, at }) = events.next() else { return None };
+        let mut machine = Self {
+            rollout,
+            plan: *plan,
+            started_at: at,
+            course: Course::Forward { stage: 0 },
+            deadline: at,
+            reached: None,
+            measured_from: None,
+            paused: None,
+            approvals: BTreeSet::new(),
+            promoting: false,
+            outcome: None,
+            routed: HashSet::new(),
+            drained: HashSet::new(),
+            best: 0,
+        };
+        machine.deadline = machine.progress_deadline(at);
+        events.for_each(|event| machine.apply(&event));
+        Some(machine)
+    }
+
+    /// Takes an event into account.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::StageEntered { stage, deadline, .. } => {
+                self.course = Course::Forward { stage: *stage };
+                self.begin(*deadline);
+            }
+            Event::TurnedBack { reason, deadline, .. } => {
+                self.course = Course::Back { reason: reason.clone() };
+                self.paused = None;
+                self.begin(*deadline);
+            }
+            Event::Progressed { deadline } => self.deadline = *deadline,
+            Event::GoalReached { at, hold_until } => {
+                self.reached = Some(*hold_until);
+                self.measured_from.get_or_insert(*at);
+            }
+            Event::GoalLost { deadline, .. } => {
+                self.reached = None;
+                self.deadline = *deadline;
+            }
+            Event::Intended { actions, .. } => self.intend(actions),
+            Event::Paused { at } => self.paused = Some(*at),
+            Event::Resumed { at } => self.resume(*at),
+            Event::Approved { approval, .. } => {
+                self.approvals.insert(approval.clone());
+            }
+            Event::PromotionAsked { .. } => self.promoting = true,
+            Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
+            Event::Started { .. } => {}
+        }
+    }
+
+    fn begin(&mut self, deadline: Timestamp) {
+        self.deadline = deadline;
+        self.reached = None;
+        self.measured_from = None;
+        self.best = 0;
+    }
+
+    fn intend(&mut self, actions: &[Action]) {
+        for action in actions {
+            if let Action::Route(change) = action {
+                for id in &change.register {
+                    self.drained.remove(id);
+                    self.routed.insert(id.clone());
+                }
+                self.drained.extend(change.drain.iter().cloned());
+            }
+        }
+    }
+
+    /// Time in a pause burns no deadline and no hold.
+    fn resume(&mut self, at: Timestamp) {
+        let Some(since) = self.paused.take() else { return };
+        let paused = at.duration_since(since).unsigned_abs();
+        self.deadline = later(self.deadline, paused);
+        self.reached = self.reached.map(|until| later(until, paused));
+    }
+
+    /// What comes next in this world. `judgements` are those of [`Machine::measures`], in their order.
+    pub fn next(&self, now: Timestamp, world: &World, judgements: &[Judgement]) -> Step {
+        match (&self.outcome, &self.course) {
+            (Some(_), _) => Step::default(),
+            (None, Course::Forward { .. }) if self.paused.is_some() => {
+                Step { waiting: vec!["somebody to resume the rollout".into()], ..Step::default() }
+            }
+            (None, Course::Forward { stage }) => self.forward(now, world, judgements, *stage),
+            (None, Course::Back { reason }) => self.back(now, world, reason),
+        }
+    }
+
+    fn forward(&self, now: Timestamp, world: &World, judgements: &[Judgement], index: usize) -> Step {
+        let stage = &self.plan.stages[index];
+        if self.promoting && index < self.plan.full_stage() {
+            return self.advance(now, index);
+        }
+        if let Some(Judgement::Fail { evidence }) = judgements.iter().find(|j| matches!(j, Judgement::Fail { .. })) {
+            return self.turn_back(now, Reason::CheckFailed { evidence: evidence.clone() });
+        }
+        let decision = self.decide(world, &stage.goal, &self.plan.budget);
+        let arrived = reached(world, &stage.goal, self.plan.switch, |size| self.enough(size));
+        let mut step = self.pursue(now, world, &stage.goal, decision, arrived);
+        match (arrived, self.reached) {
+            (false, _) if self.reached.is_none() && now >= self.deadline => {
+                return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
+            }
+            (false, Some(_)) => {
+                step.events.insert(0, Event::GoalLost { at: now, deadline: self.progress_deadline(now) })
+            }
+            (false, None) => {}
+            (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
+            (true, None) => {
+                let hold_until = later(now, stage.gate.hold);
+                step.events.insert(0, Event::GoalReached { at: now, hold_until });
+                step.wake = Some(hold_until);
+            }
+            (true, Some(hold_until)) => {
+                let open = self.gate(now, hold_until, stage, judgements, &mut step);
+                // With everything else done: an instance that is replaced meanwhile does not hold up the rest.
+                if open {
+                    return self.advance(now, index);
+                }
+            }
+        }
+        step
+    }
+
+    fn back(&self, now: Timestamp, world: &World, reason: &Reason) -> Step {
+        let Some((goal, budget)) = self.plan.way_back() else {
+            let fleet = self.plan.replaces.as_ref().map_or("nothing", |fleet| fleet.as_str());
+            return self.end(
+                now,
+                Outcome::Stuck {
+                    reason: format!(
+                        "{reason}; and what served before ({fleet}) was never proven, so there is nothing to go back to"
+                    ),
+                },
+            );
+        };
+        let decision = self.decide(world, &goal, &budget);
+        let arrived = reached(world, &goal, self.plan.switch, |size| self.enough(size));
+        let step = self.pursue(now, world, &goal, decision, arrived);
+        if arrived && step.actions.is_empty() {
+            let reason = reason.clone();
+            return self.end(
+                now,
+                match &self.plan.previous {
+                    Some(release) => Outcome::RolledBack { to: release.id(), reason },
+                    None => Outcome::Aborted { reason },
+                },
+            );
+        }
+        if now >= self.deadline {
+            let waiting = step.waiting.join(", ");
+            return self.end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
+        }
+        step
+    }
+
+    fn decide(&self, world: &World, goal: &Goal, budget: &Budget) -> Decision {
+        let mut decision = decide(world, goal, budget, self.plan.switch);
+        for action in &mut decision.actions {
+            match action {
+                Action::Route(change) => {
+                    change.register.truncate(MAX_NAMED);
+                    change.drain.truncate(MAX_NAMED);
+                }
+                Action::End { instances, .. } => instances.truncate(MAX_NAMED),
+                _ => {}
+            }
+        }
+        decision
+    }
+
+    /// The decision as a step: intents before actions, progress noted, the deadline as the latest time to wake.
+    fn pursue(&self, now: Timestamp, world: &World, goal: &Goal, decision: Decision, arrived: bool) -> Step {
+        let Decision { actions, waiting } = decision;
+        let mut step = Step { actions, wake: Some(self.deadline), ..Step::default() };
+        step.waiting = waiting.iter().map(ToString::to_string).collect();
+        if step.waiting.is_empty() && !arrived {
+            step.waiting.push(format!("the world to become: {goal}"));
+        }
+        let deadline = self.progress_deadline(now);
+        // A deadline that moves by less than a twentieth is not worth a write.
+        let worth = later(self.deadline, self.plan.limits.progress_deadline / 20);
+        if !arrived && score(world, goal) > self.best && deadline >= worth {
+            step.events.push(Event::Progressed { deadline });
+        }
+        if !step.actions.is_empty() {
+            step.events.push(Event::Intended { actions: step.actions.clone(), at: now });
+        }
+        step
+    }
+
+    /// Remembers the best that was seen on the way; not an event, since only its effect on the deadline matters.
+    pub fn note(&mut self, world: &World) {
+        let goal = match &self.course {
+            Course::Forward { stage } => Some(self.plan.stages[*stage].goal.clone()),
+            Course::Back { .. } => self.plan.way_back().map(|(goal, _)| goal),
+        };
+        if let Some(goal) = goal {
+            self.best = self.best.max(score(world, &goal));
+        }
+    }
+
+    fn gate(
+        &self,
+        now: Timestamp,
+        hold_until: Timestamp,
+        stage: &Stage,
+        judgements: &[Judgement],
+        step: &mut Step,
+    ) -> bool {
+        if self.skips_gates() {
+            return true;
+        }
+        let Gate { approval, .. } = &stage.gate;
+        let mut waiting = Vec::new();
+        if now < hold_until {
+            step.wake = Some(hold_until);
+            waiting.push(format!("the hold of stage {:?} until {hold_until}", stage.name));
+        } else {
+            step.wake = None;
+        }
+        for judgement in judgements {
+            if let Judgement::NotEnoughData { evidence } = judgement {
+                waiting.push(format!("more data ({evidence})"));
+            }
+        }
+        let judged = judgements.len() == stage.gate.checks.len();
+        if !judged {
+            waiting.push("the metrics to be read".into());
+        }
+        if let Some(approval) = approval.as_ref().filter(|approval| !self.approvals.contains(*approval)) {
+            waiting.push(format!("somebody to approve {approval}"));
+        }
+        let open = waiting.is_empty();
+        step.waiting.extend(waiting);
+        open
+    }
+
+    fn advance(&self, now: Timestamp, index: usize) -> Step {
+        let next = if self.promoting { (index + 1).max(self.plan.full_stage()) } else { index + 1 };
+        if next >= self.plan.stages.len() {
+            return self.end(now, Outcome::Promoted);
+        }
+        let deadline = self.progress_deadline(now);
+        Step {
+            events: vec![Event::StageEntered { stage: next, at: now, deadline }],
+            wake: Some(now),
+            ..Step::default()
+        }
+    }
+
+    fn turn_back(&self, now: Timestamp, reason: Reason) -> Step {
+        let deadline = self.progress_deadline(now);
+        Step { events: vec![Event::TurnedBack { reason, at: now, deadline }], wake: Some(now), ..Step::default() }
+    }
+
+    fn end(&self, now: Timestamp, outcome: Outcome) -> Step {
+        Step { events: vec![Event::Ended { outcome, at: now }], ..Step::default() }
+    }
+
+    /// What a person's wish changes now. Nothing when it is so already, or the rollout is over.
+    pub fn command(&self, now: Timestamp, command: Command) -> Vec<Event> {
+        let forward = matches!(self.course, Course::Forward { .. });
+        if self.outcome.is_some() || !forward {
+            return Vec::new();
+        }
+        match command {
+            Command::Pause if self.paused.is_none() => vec![Event::Paused { at: now }],
+            Command::Resume if self.paused.is_some() => vec![Event::Resumed { at: now }],
+            Command::Approve(approval) if !self.approvals.contains(&approval) => {
+                vec![Event::Approved { approval, at: now }]
+            }
+            Command::Promote if !self.promoting => vec![Event::PromotionAsked { at: now }],
+            Command::Abort(note) => self.turn_back(now, Reason::Asked { note }).events,
+            _ => Vec::new(),
+        }
+    }
+
+    /// A provider said that trying again does not help.
+    pub fn refused(&self, now: Timestamp, error: String) -> Vec<Event> {
+        match (&self.outcome, &self.course) {
+            (Some(_), _) => Vec::new(),
+            (None, Course::Forward { .. }) => self.turn_back(now, Reason::Refused { error }).events,
+            (None, Course::Back { reason }) => {
+                self.end(now, Outcome::Stuck { reason: format!("{reason}; going back was refused: {error}") }).events
+            }
+        }
+    }
+
+    /// The checks to be judged now, and the time that they are about.
+    pub fn measures(&self, now: Timestamp) -> Option<(&[Check], Window)> {
+        let Course::Forward { stage } = &self.course else { return None };
+        let from = self.measured_from?;
+        let checks = &self.plan.stages[*stage].gate.checks;
+        (!checks.is_empty() && !self.skips_gates()).then_some((checks.as_slice(), Window { from, to: now }))
+    }
+
+    fn skips_gates(&self) -> bool {
+        self.promoting
+    }
+
+    fn enough(&self, size: u32) -> u32 {
+        Amount::Percent(self.plan.limits.quorum_percent).rounded_up(size)
+    }
+
+    fn progress_deadline(&self, now: Timestamp) -> Timestamp {
+        later(now, self.plan.limits.progress_deadline)
+    }
+
+    /// The rollout's name.
+    pub fn rollout(&self) -> &RolloutId {
+        &self.rollout
+    }
+
+    /// What the rollout does.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// When it began.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// How it ended, once it did.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// The stage that is pursued; `None` on the way back.
+    pub fn stage(&self) -> Option<usize> {
+        match self.course {
+            Course::Forward { stage } => Some(stage),
+            Course::Back { .. } => None,
+        }
+    }
+
+    /// Why it goes back, if it does.
+    pub fn reason(&self) -> Option<&Reason> {
+        match &self.course {
+            Course::Forward { .. } => None,
+            Course::Back { reason } => Some(reason),
+        }
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Whether this rollout ever put an instance into traffic.
+    pub(super) fn has_routed(&self, instance: &InstanceId) -> bool {
+        self.routed.contains(instance)
+    }
+
+    /// Whether this rollout took an instance out of traffic.
+    pub(super) fn has_drained(&self, instance: &InstanceId) -> bool {
+        self.drained.contains(instance)
+    }
+}
+
+/// How near the world is to a goal: only its growth means anything.
+fn score(world: &World, goal: &Goal) -> u64 {
+    let Some(part) = goal.fleets().first() else {
+        return u64::MAX - world.total() as u64;
+    };
+    let instances = world.fleet(&part.fleet).map_or(&[][..], |fleet| &fleet.instances);
+    let steps = instances.iter().filter(|instance| !instance.replace).map(|instance| match instance.phase {
+        Phase::Proven | Phase::Drained => 1,
+        Phase::Joining => 2,
+        Phase::Serving => 3,
+        _ => 0,
+    });
+    let others = world.total() - instances.len();
+    let weight = world.split.weight(&part.fleet).points().min(part.weight.points());
+    steps.sum::<u64>() + u64::from(weight) + 4 * (1_000_000 - (others as u64).min(1_000_000))
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}

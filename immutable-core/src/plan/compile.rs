@@ -1,0 +1,277 @@
+//! From a strategy and what is, to a plan; or a refusal.
+
+use super::strategy::{StageSpec, Strategy};
+use super::{Amount, Gate, Plan, PlanError, RolloutSpec, Stage};
+use crate::decide::{Budget, FleetGoal, Goal, limit};
+use crate::model::{FleetId, Lifecycle, Release, Split, Weight};
+use crate::provider::{FleetsState, ProvisionerCapabilities, SwitchKind, TrafficCapabilities};
+
+/// What a plan is made against: the world, what the providers can do, and what was proven before.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// All fleets of the service.
+    pub fleets: &'a FleetsState,
+    /// The weights in effect.
+    pub split: &'a Split,
+    /// What the provisioner can do.
+    pub provisioner: ProvisionerCapabilities,
+    /// What the switch can do.
+    pub traffic: TrafficCapabilities,
+    /// Releases that were proven.
+    pub proven: &'a [Release],
+}
+
+/// Makes the plan of a rollout.
+///
+/// # Errors
+/// [`PlanError`] when it cannot work; nothing has been touched.
+pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError> {
+    let target = FleetId::of(&spec.service, &spec.release.id());
+    if facts.fleets.fleets.iter().any(|fleet| fleet.id == target && fleet.release != spec.release.id()) {
+        return Err(PlanError::FleetTaken(target));
+    }
+    let old = serving_fleet(facts.split, &target);
+    let desired = desired(spec, facts, old.as_ref().unwrap_or(&target))?;
+    let budget = budget(&spec.strategy, desired)?;
+    let limits = spec.strategy.limits.clone();
+    check_limits(&spec.strategy, &budget)?;
+    let serves = !facts.split.weight(&target).is_none();
+    let replaces = old.clone().or_else(|| serves.then(|| target.clone()));
+    let previous = replaces.as_ref().and_then(|fleet| {
+        facts.proven.iter().find(|release| FleetId::of(&spec.service, &release.id()) == *fleet).cloned()
+    });
+    let compiler = Compiler { target: &target, old: old.as_ref(), serves, budget, traffic: facts.traffic };
+    let stages = compiler.stages(&spec.strategy)?;
+    Ok(Plan {
+        service: spec.service.clone(),
+        route: spec.route.clone(),
+        strategy: spec.strategy.name.clone(),
+        target,
+        release: spec.release.clone(),
+        replaces,
+        previous,
+        budget,
+        switch: facts.traffic.kind,
+        limits,
+        stages,
+    })
+}
+
+/// The fleet that the new one takes over from: the one with the most traffic.
+fn serving_fleet(split: &Split, target: &FleetId) -> Option<FleetId> {
+    let others = split.iter().filter(|(fleet, _)| *fleet != target);
+    others.max_by_key(|(_, weight)| *weight).map(|(fleet, _)| fleet.clone())
+}
+
+fn desired(spec: &RolloutSpec, facts: &Facts<'_>, fleet: &FleetId) -> Result<u32, PlanError> {
+    let desired = match spec.desired {
+        Some(desired) => desired,
+        None => {
+            let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
+            let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
+            let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
+            u32::try_from(count).ok().filter(|count| *count > 0).ok_or(PlanError::NoSize)?
+        }
+    };
+    match facts.provisioner.max_fleet_size {
+        _ if desired == 0 => Err(PlanError::NothingDesired),
+        Some(limit) if desired > limit => Err(PlanError::TooLarge { desired, limit }),
+        _ => Ok(desired),
+    }
+}
+
+fn budget(strategy: &Strategy, desired: u32) -> Result<Budget, PlanError> {
+    let (surge, unavailable) = (strategy.max_surge, strategy.max_unavailable);
+    let max_surge = surge.rounded_up(desired);
+    let max_unavailable = unavailable.rounded_down(desired);
+    if max_surge == 0 && max_unavailable == 0 {
+        return Err(PlanError::NoBudget { surge, unavailable, desired });
+    }
+    if max_unavailable >= desired {
+        return Err(PlanError::NothingServes { unavailable: max_unavailable, desired });
+    }
+    Ok(Budget { desired, max_surge, max_unavailable })
+}
+
+fn check_limits(strategy: &Strategy, budget: &Budget) -> Result<(), PlanError> {
+    let limits = &strategy.limits;
+    let quorum = limits.quorum_percent;
+    if !(1..=100).contains(&quorum) {
+        return Err(PlanError::Quorum(quorum));
+    }
+    let (desired, required) = (budget.desired, budget.desired - budget.max_unavailable);
+    let enough = Amount::Percent(quorum).rounded_up(desired);
+    if enough < required {
+        return Err(PlanError::QuorumBelowFloor { quorum, desired, enough, required, needed: desired - enough });
+    }
+    if limits.progress_deadline.is_zero() {
+        return Err(PlanError::NoTime { field: "progress_deadline" });
+    }
+    if limits.instance_deadline.is_zero() {
+        return Err(PlanError::NoTime { field: "instance_deadline" });
+    }
+    let (deadline, healthy) = (limits.instance_deadline, limits.health.minimum_healthy_time());
+    if deadline <= healthy {
+        return Err(PlanError::DeadlineTooShort { deadline, healthy });
+    }
+    let checks = strategy.stages.iter().flat_map(|stage| &stage.checks).chain(&strategy.watch);
+    for check in checks {
+        if let Some(problem) = check.problem() {
+            return Err(PlanError::Check { check: check.clone(), problem });
+        }
+    }
+    Ok(())
+}
+
+struct Compiler<'a> {
+    target: &'a FleetId,
+    old: Option<&'a FleetId>,
+    /// Whether the new release has traffic already.
+    serves: bool,
+    budget: Budget,
+    traffic: TrafficCapabilities,
+}
+
+impl Compiler<'_> {
+    fn stages(&self, strategy: &Strategy) -> Result<Vec<Stage>, PlanError> {
+        if strategy.stages.is_empty() {
+            return Err(PlanError::NoStages);
+        }
+        let mut stages = match self.old {
+            Some(_) => strategy.stages.iter().map(|stage| self.stage(stage)).collect::<Result<Vec<_>, _>>()?,
+            None if self.serves => Vec::new(),
+            None => self.first_install(strategy)?,
+        };
+        let desired = self.budget.desired;
+        let alone = self.goal("retire", &[(self.target, desired, Weight::FULL)])?;
+        // The stage with all of the traffic, in which the new release bakes, while the old fleet is still there if it can be.
+        let baking = stages.last().is_some_and(|stage| stage.goal.split().weight(self.target) == Weight::FULL);
+        if !baking {
+            let goal = match self.old.filter(|_| self.budget.max_surge >= desired) {
+                Some(old) => {
+                    self.goal("switch", &[(self.target, desired, Weight::FULL), (old, desired, Weight::NONE)])?
+                }
+                None => alone.clone(),
+            };
+            stages.push(Stage { name: "switch".into(), goal, gate: Gate::default() });
+        }
+        let last = stages.last_mut().expect("invariant: there is at least one stage");
+        last.gate.hold = last.gate.hold.max(strategy.bake);
+        last.gate.checks.extend(strategy.watch.iter().cloned());
+        let kept = last.goal.clone();
+        if kept != alone {
+            if !strategy.retain_old.is_zero() {
+                let gate = Gate { hold: strategy.retain_old, ..Gate::default() };
+                stages.push(Stage { name: "retain".into(), goal: kept, gate });
+            }
+            stages.push(Stage { name: "retire".into(), goal: alone, gate: Gate::default() });
+        }
+        Ok(stages)
+    }
+
+    /// Without an old fleet there is no traffic to share: the whole fleet is proven in the dark, then the route opens.
+    fn first_install(&self, strategy: &Strategy) -> Result<Vec<Stage>, PlanError> {
+        let goal = self.goal("start", &[(self.target, self.budget.desired, Weight::NONE)])?;
+        let approval = strategy.stages.iter().find_map(|stage| stage.approval.clone());
+        Ok(vec![Stage { name: "start".into(), goal, gate: Gate { approval, ..Gate::default() } }])
+    }
+
+    fn stage(&self, spec: &StageSpec) -> Result<Stage, PlanError> {
+        let old = self.old.expect("invariant: stages share traffic with an old fleet");
+        let desired = self.budget.desired;
+        let size = self.size(spec)?;
+        let old_weight = Weight::basis_points(Weight::FULL.points() - spec.weight.points()).unwrap_or(Weight::NONE);
+        let old_size =
+            if spec.replaces_old && spec.weight == Weight::FULL { 0 } else { self.old_size(spec, size, old_weight)? };
+        self.check_weight(spec, size, old_size)?;
+        let limit = self.traffic.max_fleets;
+        if let Some(limit) = limit.filter(|limit| *limit < 2 && !spec.weight.is_none() && !old_weight.is_none()) {
+            return Err(PlanError::TooManyFleets { stage: spec.name.clone(), limit });
+        }
+        debug_assert!(size <= desired, "a stage is not larger than the service");
+        let goal = self.goal(&spec.name, &[(self.target, size, spec.weight), (old, old_size, old_weight)])?;
+        let gate = Gate { hold: spec.hold, checks: spec.checks.clone(), approval: spec.approval.clone() };
+        Ok(Stage { name: spec.name.clone(), goal, gate })
+    }
+
+    /// How many instances a share of the traffic needs.
+    fn needed(&self, weight: Weight) -> u32 {
+        let required = u64::from(self.budget.desired - self.budget.max_unavailable);
+        let whole = u64::from(Weight::FULL.points());
+        u32::try_from((required * u64::from(weight.points())).div_ceil(whole)).unwrap_or(u32::MAX)
+    }
+
+    fn size(&self, spec: &StageSpec) -> Result<u32, PlanError> {
+        let desired = self.budget.desired;
+        let stage = || spec.name.clone();
+        let size = match spec.size {
+            None if spec.weight == Weight::FULL => desired,
+            None => self.needed(spec.weight).max(1),
+            Some(size) => match size.rounded_up(desired) {
+                0 => return Err(PlanError::EmptyStage { stage: stage(), size, desired }),
+                count => count,
+            },
+        };
+        if size > desired {
+            return Err(PlanError::StageTooLarge { stage: stage(), size, desired });
+        }
+        let needed = self.needed(spec.weight);
+        let (weight, required) = (spec.weight, self.budget.required());
+        let weighted = matches!(self.traffic.kind, SwitchKind::Weighted { step } if weight.points() > limit(size as usize, required, step));
+        if weighted {
+            return Err(PlanError::Overloaded { stage: stage(), weight, size, needed, desired });
+        }
+        Ok(size)
+    }
+
+    /// The old fleet stays as large as the surge allows, and must be able to carry its share.
+    fn old_size(&self, spec: &StageSpec, size: u32, weight: Weight) -> Result<u32, PlanError> {
+        let ceiling = u32::try_from(self.budget.ceiling()).unwrap_or(u32::MAX);
+        let needed = self.needed(weight);
+        let room = ceiling.saturating_sub(size);
+        if room < needed {
+            let total = size + needed;
+            let needed = total - self.budget.desired;
+            return Err(PlanError::NoRoom {
+                stage: spec.name.clone(),
+                new: size,
+                old_weight: weight,
+                total,
+                ceiling,
+                needed,
+            });
+        }
+        Ok(self.budget.desired.min(room))
+    }
+
+    fn check_weight(&self, spec: &StageSpec, size: u32, old_size: u32) -> Result<(), PlanError> {
+        let (stage, weight) = (spec.name.clone(), spec.weight);
+        match self.traffic.kind {
+            SwitchKind::Weighted { step } if !weight.points().is_multiple_of(step.points().max(1)) => {
+                Err(PlanError::WeightStep { stage, weight, step })
+            }
+            SwitchKind::Membership if !weight.is_none() && weight != Weight::FULL => {
+                let total = size + old_size;
+                let points = u64::from(size) * u64::from(Weight::FULL.points()) / u64::from(total.max(1));
+                let expressed = Weight::basis_points(u16::try_from(points).unwrap_or(0)).unwrap_or(Weight::NONE);
+                // To within a whole percent: nobody writes 16.67 %.
+                let near = expressed.points().abs_diff(weight.points()) < 100;
+                if near {
+                    Ok(())
+                } else {
+                    Err(PlanError::WeightMembership { stage, weight, new: size, total, expressed })
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn goal(&self, stage: &str, fleets: &[(&FleetId, u32, Weight)]) -> Result<Goal, PlanError> {
+        let parts = fleets.iter().map(|(fleet, size, weight)| FleetGoal {
+            fleet: (*fleet).clone(),
+            size: *size,
+            weight: *weight,
+        });
+        Goal::new(parts).map_err(|source| PlanError::Goal { stage: stage.to_owned(), source })
+    }
+}

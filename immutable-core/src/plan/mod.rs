@@ -1,0 +1,176 @@
+//! Plans: what a rollout will do, stage by stage, as data that can be read, stored and refused before anything is touched.
+
+mod amount;
+mod compile;
+mod error;
+mod strategy;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use amount::{Amount, AmountError};
+pub use compile::{Facts, compile};
+pub use error::PlanError;
+pub use strategy::{Limits, StageSpec, Strategy};
+
+use crate::analysis::Check;
+use crate::decide::{Budget, Goal};
+use crate::model::{ApprovalName, FleetId, Release, RouteId, ServiceName};
+use crate::provider::SwitchKind;
+
+/// A rollout that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[must_use]
+pub struct RolloutSpec {
+    /// What is rolled out.
+    pub service: ServiceName,
+    /// Where its traffic enters.
+    pub route: RouteId,
+    /// The release that is to serve.
+    pub release: Release,
+    /// How it takes over.
+    pub strategy: Strategy,
+    /// How many instances the service needs; as many as it has now when it is not set.
+    pub desired: Option<u32>,
+}
+
+impl RolloutSpec {
+    /// A rollout of a release, at the size that the service has now.
+    pub fn new(service: ServiceName, route: RouteId, release: Release, strategy: Strategy) -> Self {
+        Self { service, route, release, strategy, desired: None }
+    }
+
+    /// How many instances the service needs to carry all of its traffic.
+    pub fn desired(mut self, instances: u32) -> Self {
+        self.desired = Some(instances);
+        self
+    }
+}
+
+/// What must hold before the next stage, once a stage's goal is reached.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// The least time in the stage.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub hold: Duration,
+    /// What the metrics of the new release must say.
+    pub checks: Vec<Check>,
+    /// Who has to approve.
+    pub approval: Option<ApprovalName>,
+}
+
+/// One stage of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Its name, for people.
+    pub name: String,
+    /// What the world is to become.
+    pub goal: Goal,
+    /// What must hold before the next stage.
+    pub gate: Gate,
+}
+
+/// Everything that a rollout will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The service.
+    pub service: ServiceName,
+    /// Where its traffic enters.
+    pub route: RouteId,
+    /// The strategy's name.
+    pub strategy: String,
+    /// The fleet of the new release.
+    pub target: FleetId,
+    /// The new release.
+    pub release: Release,
+    /// The fleet that serves now; the new one's own when it does already.
+    pub replaces: Option<FleetId>,
+    /// The release to go back to: the one that serves now, if it was proven.
+    pub previous: Option<Release>,
+    /// How far the world may sag on the way.
+    pub budget: Budget,
+    /// How the switch shares traffic.
+    pub switch: SwitchKind,
+    /// What holds in every stage.
+    pub limits: Limits,
+    /// The stages, in order; at least one.
+    pub stages: Vec<Stage>,
+}
+
+impl Plan {
+    /// The fleet to go back to.
+    pub fn previous_fleet(&self) -> Option<FleetId> {
+        self.previous.as_ref().map(|release| FleetId::of(&self.service, &release.id()))
+    }
+
+    /// The goal of going back, with its budget: the previous release alone; or nothing at all when nothing served before.
+    ///
+    /// `None` when what serves was never proven: there is nothing that it would be safe to go back to.
+    pub fn way_back(&self) -> Option<(Goal, Budget)> {
+        match (self.previous_fleet(), &self.replaces) {
+            (Some(fleet), _) => Goal::only(fleet, self.budget.desired).ok().map(|goal| (goal, self.budget)),
+            (None, None) => Some((Goal::nothing(), Budget { desired: 0, ..self.budget })),
+            (None, Some(_)) => None,
+        }
+    }
+
+    /// The release of a fleet of this plan.
+    pub fn release_of(&self, fleet: &FleetId) -> Option<&Release> {
+        if *fleet == self.target {
+            return Some(&self.release);
+        }
+        self.previous.as_ref().filter(|release| FleetId::of(&self.service, &release.id()) == *fleet)
+    }
+
+    /// The most instances that will exist at once.
+    pub fn peak_instances(&self) -> usize {
+        self.budget.ceiling()
+    }
+
+    /// The first stage in which the new release has all of the traffic.
+    pub(crate) fn full_stage(&self) -> usize {
+        let full = |stage: &Stage| stage.goal.split().weight(&self.target) == crate::model::Weight::FULL;
+        self.stages.iter().position(full).unwrap_or(self.stages.len() - 1)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Budget { desired, max_surge, max_unavailable } = self.budget;
+        writeln!(
+            f,
+            "{} of {} to release {} ({})",
+            self.strategy,
+            self.service,
+            self.release.id(),
+            self.release.image().labels.version
+        )?;
+        match &self.previous {
+            Some(release) => writeln!(f, "  back to:  release {} ({})", release.id(), release.image().labels.version)?,
+            None => writeln!(f, "  back to:  nothing: no proven release serves now")?,
+        }
+        writeln!(
+            f,
+            "  size:     {desired} instances, at most {} at once, at least {} serving",
+            desired + max_surge,
+            desired - max_unavailable
+        )?;
+        for (number, stage) in self.stages.iter().enumerate() {
+            writeln!(f, "  stage {}:  {}: {}", number + 1, stage.name, stage.goal)?;
+            let Gate { hold, checks, approval } = &stage.gate;
+            if !hold.is_zero() {
+                writeln!(f, "            hold for {hold:?}")?;
+            }
+            for check in checks {
+                writeln!(f, "            check {check}")?;
+            }
+            if let Some(approval) = approval {
+                writeln!(f, "            approval {approval}")?;
+            }
+        }
+        let Limits { instance_deadline, progress_deadline, .. } = &self.limits;
+        write!(f, "  limits:   {instance_deadline:?} for an instance, {progress_deadline:?} without progress")
+    }
+}
