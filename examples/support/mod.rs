@@ -1,0 +1,7 @@
+//! What the examples and the tests of this package share: a small service, the images of its releases, a load of requests,
+//! and the counts that a rollout is judged by.
+
+#![allow(dead_code, reason = "each example uses a part of it")]
+
+pub(crate) mod images;
+pub(crate) mod service;
