@@ -3,5 +3,7 @@
 
 #![allow(dead_code, reason = "each example uses a part of it")]
 
+pub(crate) mod counts;
 pub(crate) mod images;
+pub(crate) mod load;
 pub(crate) mod service;
