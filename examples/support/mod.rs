@@ -6,4 +6,6 @@
 pub(crate) mod counts;
 pub(crate) mod images;
 pub(crate) mod load;
+pub(crate) mod report;
 pub(crate) mod service;
+pub(crate) mod watch;
