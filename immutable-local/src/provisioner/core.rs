@@ -132,6 +132,16 @@ impl Core {
         Ok(FleetsState { as_of, fleets: fleets_of(service, &fleets, &seen) })
     }
 
+    pub(super) fn process_ids(
+        &self,
+        operation: &str,
+        service: &ServiceName,
+    ) -> Result<Vec<(InstanceId, u32)>, ProviderError> {
+        let records = self.registry.instances().map_err(|error| io_error(operation, error).without_effect())?;
+        let ours = records.into_iter().filter(|record| record.service == *service);
+        Ok(ours.filter_map(|record| record.process.map(|process| (record.id, process.pid))).collect())
+    }
+
     pub(super) fn retire(&self, operation: &str, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
         let failed = |error| io_error(operation, error);
         let mut children = self.turn();

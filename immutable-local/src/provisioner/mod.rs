@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use immutable_core::decide::RetireProof;
-use immutable_core::model::{FleetId, FleetSpec, ServiceName};
+use immutable_core::model::{FleetId, FleetSpec, InstanceId, ServiceName};
 use immutable_core::provider::{
     ErrorKind, FleetsState, OpContext, Progress, ProviderError, Provisioner, ProvisionerCapabilities,
 };
@@ -65,6 +65,21 @@ impl LocalProvisioner {
     pub async fn shut_down(&self, service: &ServiceName) -> Result<(), ProviderError> {
         let service = service.clone();
         self.blocking(format!("shut down {service}"), move |core, operation| core.shut_down(operation, &service)).await
+    }
+
+    /// The process of each instance of a service that has one; its process group has the same number. For tests and demos.
+    ///
+    /// # Errors
+    /// Only when the registry cannot be read.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind.
+    pub async fn process_ids(&self, service: &ServiceName) -> Result<Vec<(InstanceId, u32)>, ProviderError> {
+        let service = service.clone();
+        self.blocking(format!("list processes of {service}"), move |core, operation| {
+            core.process_ids(operation, &service)
+        })
+        .await
     }
 
     async fn blocking<T: Send + 'static>(
