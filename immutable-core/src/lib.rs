@@ -8,3 +8,5 @@ pub mod journal;
 pub mod model;
 pub mod plan;
 pub mod provider;
+#[cfg(feature = "testkit")]
+pub mod testkit;

@@ -1,0 +1,156 @@
+//! Building simulated images.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::SimCloud;
+use super::operation::Operation;
+use super::state::State;
+use crate::model::{Fingerprint, Image, ImageId, ImageLabels, ServiceName};
+use crate::provider::{ErrorKind, ImageBuilder, ImageSpec, Layer, OpContext, Progress, ProviderError, Recipe};
+
+/// Every image, by the fingerprint of its recipe.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    built: BTreeMap<Fingerprint, Built>,
+    removed: BTreeSet<Fingerprint>,
+}
+
+#[derive(Debug)]
+struct Built {
+    image: Image,
+    services: BTreeSet<ServiceName>,
+    complete_at: Duration,
+}
+
+impl Images {
+    pub(super) fn was_removed(&self, fingerprint: &Fingerprint) -> bool {
+        self.removed.contains(fingerprint)
+    }
+
+    fn complete(&self, now: Duration) -> impl Iterator<Item = &Built> {
+        self.built.values().filter(move |built| built.complete_at <= now)
+    }
+}
+
+#[async_trait]
+impl ImageBuilder for SimCloud {
+    async fn ensure(&self, cx: &OpContext, spec: &ImageSpec) -> Result<Progress<Image>, ProviderError> {
+        self.enter(cx, Operation::EnsureImage, |state| state.ensure_image(spec)).await
+    }
+
+    async fn find(&self, cx: &OpContext, fingerprint: &Fingerprint) -> Result<Option<Image>, ProviderError> {
+        self.enter(cx, Operation::FindImage, |state| {
+            let mut complete = state.images.complete(state.now);
+            Ok(complete.find(|built| built.image.fingerprint == *fingerprint).map(|built| built.image.clone()))
+        })
+        .await
+    }
+
+    async fn list(&self, cx: &OpContext, service: &ServiceName) -> Result<Vec<Image>, ProviderError> {
+        self.enter(cx, Operation::ListImages, |state| {
+            let complete = state.images.complete(state.now).filter(|built| built.services.contains(service));
+            Ok(complete.map(|built| built.image.clone()).collect())
+        })
+        .await
+    }
+
+    async fn remove(&self, cx: &OpContext, image: &Image) -> Result<Progress<()>, ProviderError> {
+        self.enter(cx, Operation::RemoveImage, |state| state.remove_image(image)).await
+    }
+}
+
+impl State {
+    fn ensure_image(&mut self, spec: &ImageSpec) -> Result<Progress<Image>, ProviderError> {
+        let invalid = |message: String| Operation::EnsureImage.refuse(ErrorKind::InvalidRequest, message);
+        check(&spec.recipe).map_err(invalid)?;
+        let mut parents = Vec::new();
+        if let Some(base) = &spec.recipe.base {
+            let found = self.images.complete(self.now).find(|built| built.image.fingerprint == base.fingerprint);
+            let found = found.ok_or_else(|| invalid(format!("base {} is not there: build it first", base.id)))?;
+            parents.push(base.fingerprint);
+            parents.extend(&found.image.parents);
+        }
+        let image = self.build(&spec.recipe, parents, &spec.version, spec.commit.clone(), self.options.build_for);
+        self.record(&format!("ensure image {}: {}", spec.version, image.id));
+        let now = self.now;
+        let left = self.images.built.get_mut(&image.fingerprint).map_or(Duration::ZERO, |built| {
+            built.services.insert(spec.service.clone());
+            built.complete_at.saturating_sub(now)
+        });
+        if left.is_zero() {
+            return Ok(Progress::Done(image));
+        }
+        Ok(Progress::Pending { retry_after: left, note: format!("image {} is being built", image.id) })
+    }
+
+    /// The image of a recipe, which is made unless it exists.
+    fn build(
+        &mut self,
+        recipe: &Recipe,
+        parents: Vec<Fingerprint>,
+        version: &str,
+        commit: Option<String>,
+        time: Duration,
+    ) -> Image {
+        let base = recipe.base.as_ref().map(|base| base.fingerprint);
+        let fingerprint = Fingerprint::of_json(&(base, &recipe.layers, &recipe.command));
+        if let Some(built) = self.images.built.get(&fingerprint) {
+            return built.image.clone();
+        }
+        let complete_at = self.now.saturating_add(time);
+        let id = ImageId::new(format!("sim:{}", fingerprint.short()));
+        let labels = ImageLabels { version: version.to_owned(), commit, built_at: self.clock.at(complete_at) };
+        let image = Image {
+            id: id.expect("invariant: letters, digits and a colon are an image id"),
+            fingerprint,
+            parents,
+            labels,
+        };
+        let built = Built { image: image.clone(), services: BTreeSet::new(), complete_at };
+        self.images.built.insert(fingerprint, built);
+        self.images.removed.remove(&fingerprint);
+        image
+    }
+
+    /// An image of a version, complete at once, and of no service.
+    pub(super) fn image(&mut self, version: &str) -> Image {
+        let recipe = Recipe { base: None, layers: Vec::new(), command: vec!["app".to_owned(), version.to_owned()] };
+        self.build(&recipe, Vec::new(), version, None, Duration::ZERO)
+    }
+
+    fn remove_image(&mut self, image: &Image) -> Result<Progress<()>, ProviderError> {
+        let fingerprint = image.fingerprint;
+        let in_use = |by: String| {
+            let message = format!("image {} is in use by {by}: remove that first", image.id);
+            Err(Operation::RemoveImage.refuse(ErrorKind::Conflict, message))
+        };
+        if let Some((id, _)) = self.machines.iter().find(|(_, machine)| machine.image == fingerprint) {
+            return in_use(format!("instance {id}"));
+        }
+        if let Some(child) = self.images.built.values().find(|built| built.image.parents.contains(&fingerprint)) {
+            return in_use(format!("image {}", child.image.id));
+        }
+        let there = self.images.built.remove(&fingerprint).is_some();
+        self.images.removed.insert(fingerprint);
+        self.record(&format!("remove image {}: {}", image.id, if there { "removed" } else { "not there" }));
+        Ok(Progress::Done(()))
+    }
+}
+
+/// Whether a recipe can work, as far as that can be told without reading its files.
+fn check(recipe: &Recipe) -> Result<(), String> {
+    if recipe.command.first().is_none_or(String::is_empty) {
+        return Err("command: must name a program".to_owned());
+    }
+    for layer in &recipe.layers {
+        let Layer::Files(files) = layer;
+        let outside = |target: &str| target.split('/').any(|part| matches!(part, "" | "." | ".."));
+        if let Some(file) = files.iter().find(|file| outside(&file.target)) {
+            return Err(format!("target {:?}: must be a relative path inside the image", file.target));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Everything that exists in a simulated cloud, and how it changes by itself as time goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::image_builder::Images;
+use super::machine::{Life, Machine, SimInstance};
+use super::metric_source::Flow;
+use super::operation::{Operation, Script};
+use super::traffic_switch::Route;
+use super::{Behaviour, SimOptions, VirtualClock};
+use crate::model::{FleetId, InstanceId, Lifecycle, ReleaseId, RouteId, ServiceName};
+
+/// The whole cloud. Nothing runs in the background: what changes by itself is made up for when somebody looks.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) options: SimOptions,
+    pub(super) clock: VirtualClock,
+    /// Everything below is as it is at this moment, counted from the start of the simulation.
+    pub(super) now: Duration,
+    pub(super) images: Images,
+    pub(super) fleets: BTreeMap<FleetId, Fleet>,
+    pub(super) machines: BTreeMap<InstanceId, Machine>,
+    pub(super) routes: BTreeMap<RouteId, Route>,
+    pub(super) behaviours: BTreeMap<ReleaseId, Behaviour>,
+    /// How many instances were ever started.
+    pub(super) started: u64,
+    pub(super) script: Script,
+    pub(super) calls: BTreeMap<Operation, u64>,
+    pub(super) log: Vec<String>,
+    pub(super) peak: usize,
+    pub(super) least: Option<usize>,
+}
+
+/// A fleet, apart from its instances.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) service: ServiceName,
+    pub(super) release: ReleaseId,
+}
+
+impl State {
+    pub(super) fn new(options: SimOptions) -> Self {
+        Self {
+            options,
+            clock: VirtualClock::new(),
+            now: Duration::ZERO,
+            images: Images::default(),
+            fleets: BTreeMap::new(),
+            machines: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            behaviours: BTreeMap::new(),
+            started: 0,
+            script: Script::default(),
+            calls: BTreeMap::new(),
+            log: Vec::new(),
+            peak: 0,
+            least: None,
+        }
+    }
+
+    /// Goes on to the present, through every moment at which something changes by itself, so that no minimum is missed.
+    pub(super) fn advance(&mut self) {
+        let present = self.clock.elapsed();
+        let lives = self.machines.values().flat_map(|machine| self.life(machine).moments());
+        let routes = self.routes.values().flat_map(|route| route.moments(&self.options));
+        let between = |moment: &Duration| self.now < *moment && *moment < present;
+        let moments: BTreeSet<Duration> = lives.chain(routes).filter(between).collect();
+        for moment in moments.into_iter().chain([present]) {
+            self.now = moment;
+            self.settle();
+        }
+    }
+
+    /// Forgets what is gone, and notes what is to be told later.
+    pub(super) fn settle(&mut self) {
+        let now = self.now;
+        let (behaviours, options) = (&self.behaviours, &self.options);
+        self.machines.retain(|_, machine| life(machine, behaviours, options).lifecycle(now).is_some());
+        for route in self.routes.values_mut() {
+            route.forget(&self.machines, now, options);
+        }
+        self.peak = self.peak.max(self.machines.len());
+        let flows: Vec<_> = self.routes.iter().map(|(id, route)| (id.clone(), self.flow(route))).collect();
+        for (id, flow) in flows {
+            if let Some(route) = self.routes.get_mut(&id) {
+                Flow::note(&mut route.flows, flow);
+            }
+        }
+        if let Some(least) = self.least {
+            self.least = Some(least.min(self.serving()));
+        }
+    }
+
+    pub(super) fn record(&mut self, line: &str) {
+        self.log.push(format!("{} {line}", self.clock.at(self.now)));
+    }
+
+    pub(super) fn behaviour(&self, release: &ReleaseId) -> Behaviour {
+        self.behaviours.get(release).copied().unwrap_or_default()
+    }
+
+    pub(super) fn life(&self, machine: &Machine) -> Life {
+        life(machine, &self.behaviours, &self.options)
+    }
+
+    /// Whether an instance exists and a probe finds it good.
+    pub(super) fn is_good(&self, instance: &InstanceId) -> bool {
+        self.machines.get(instance).is_some_and(|machine| self.life(machine).complaint(self.now).is_none())
+    }
+
+    pub(super) fn instances_of(&self, fleet: &FleetId) -> impl Iterator<Item = (&InstanceId, &Machine)> {
+        self.machines.iter().filter(move |(_, machine)| machine.fleet == *fleet)
+    }
+
+    pub(super) fn lifecycle(&self, machine: &Machine) -> Lifecycle {
+        // Whoever is gone was forgotten when this moment was settled.
+        self.life(machine).lifecycle(self.now).unwrap_or(Lifecycle::Ending)
+    }
+
+    pub(super) fn snapshot(&self) -> Vec<SimInstance> {
+        let instance = |(id, machine): (&InstanceId, &Machine)| SimInstance {
+            id: id.clone(),
+            service: machine.service.clone(),
+            fleet: machine.fleet.clone(),
+            release: machine.release,
+            rollout: machine.rollout.clone(),
+            image: machine.image,
+            lifecycle: self.lifecycle(machine),
+            is_good: self.is_good(id),
+        };
+        self.machines.iter().map(instance).collect()
+    }
+}
+
+fn life(machine: &Machine, behaviours: &BTreeMap<ReleaseId, Behaviour>, options: &SimOptions) -> Life {
+    Life::of(machine, behaviours.get(&machine.release).copied().unwrap_or_default(), options)
+}
