@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::SimCloud;
+use super::{SimCloud, SimOptions};
 use crate::model::{FleetId, FleetSpec, InstanceId, RouteId, Split, Weight};
-use crate::provider::{Assignment, ErrorKind, MemberTarget, OpContext, ProviderError, TrafficState};
+use crate::provider::{Assignment, ErrorKind, MemberTarget, OpContext, ProviderError, SwitchKind, TrafficState};
 
 pub(super) fn cx() -> OpContext {
     OpContext::standalone("test")
@@ -67,4 +67,15 @@ pub(super) async fn apply(
 
 pub(super) fn told(error: &ProviderError) -> (ErrorKind, String) {
     (error.kind(), error.to_string())
+}
+
+/// A cloud whose calls take no time and whose balancer uses members at once.
+pub(super) fn quick(switch: SwitchKind) -> SimCloud {
+    let (call_latency, register_after) = (Duration::ZERO, Duration::ZERO);
+    SimCloud::new(SimOptions { call_latency, register_after, switch, ..SimOptions::default() })
+}
+
+/// Weights of whole percent.
+pub(super) fn weighted() -> SwitchKind {
+    SwitchKind::Weighted { step: Weight::percent(1).unwrap() }
 }

@@ -37,3 +37,47 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{after, cx, fleet, id, ready};
+    use super::*;
+
+    async fn looks(cloud: &SimCloud, names: &[&str]) -> Vec<(String, Look)> {
+        let endpoint = Some("sim:80".parse().unwrap());
+        let target =
+            |name: &&str| ProbeTarget { instance: id(name), fleet: "f".parse().unwrap(), endpoint: endpoint.clone() };
+        let targets: Vec<_> = names.iter().map(target).collect();
+        let samples = cloud.platform().health.sample(&cx(), &targets).await.unwrap();
+        samples.into_iter().map(|sample| (sample.instance.to_string(), sample.look)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h1_each_target_with_an_endpoint_has_one_sample() {
+        let cloud = SimCloud::default();
+        ready(&cloud, "1", 1).await;
+        assert_eq!(looks(&cloud, &["sim-1", "sim-1"]).await, [("sim-1".to_owned(), Look::Good)]);
+        let target = ProbeTarget { instance: id("sim-1"), fleet: "f".parse().unwrap(), endpoint: None };
+        assert!(cloud.platform().health.sample(&cx(), &[target]).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h2_whoever_does_not_answer_is_bad() {
+        let cloud = SimCloud::default();
+        cloud.platform().fleets.ensure(&cx(), &fleet(&cloud, "1", 1)).await.unwrap();
+        let check = async |expected| assert_eq!(looks(&cloud, &["sim-1"]).await, [("sim-1".to_owned(), expected)]);
+        check(Look::Bad).await;
+        after(31).await;
+        check(Look::Bad).await;
+        after(5).await;
+        check(Look::Good).await;
+        assert!(cloud.make_ill(&id("sim-1")));
+        check(Look::Bad).await;
+        assert!(cloud.heal(&id("sim-1")));
+        check(Look::Good).await;
+        assert!(cloud.kill(&id("sim-1")));
+        check(Look::Bad).await;
+        assert!(!cloud.kill(&id("sim-2")));
+        assert_eq!(looks(&cloud, &["sim-2"]).await, [("sim-2".to_owned(), Look::Bad)]);
+    }
+}

@@ -154,3 +154,82 @@ fn check(recipe: &Recipe) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SimOptions;
+    use super::super::fixture::{after, cx, ready};
+    use super::*;
+    use crate::provider::FileCopy;
+
+    fn spec(command: &[&str], base: Option<Image>) -> ImageSpec {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        let recipe = Recipe { base, layers: Vec::new(), command };
+        ImageSpec { service: "web".parse().unwrap(), recipe, version: "1".into(), commit: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i1_i3_an_image_is_built_once_and_stays_as_it_was() {
+        let cloud = SimCloud::default();
+        let images = cloud.platform().images;
+        let first = images.ensure(&cx(), &spec(&["app"], None)).await.unwrap();
+        after(5).await;
+        let again = ImageSpec { version: "2".into(), ..spec(&["app"], None) };
+        assert_eq!(images.ensure(&cx(), &again).await.unwrap(), first);
+        let other = images.ensure(&cx(), &spec(&["app", "-v"], None)).await.unwrap();
+        assert_ne!(other, first);
+        assert_eq!(images.list(&cx(), &"web".parse().unwrap()).await.unwrap().len(), 2);
+        assert!(images.list(&cx(), &"other".parse().unwrap()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i2_an_image_is_not_seen_before_it_is_complete() {
+        let cloud = SimCloud::new(SimOptions { build_for: Duration::from_secs(60), ..SimOptions::default() });
+        let images = cloud.platform().images;
+        let Progress::Pending { retry_after, note } = images.ensure(&cx(), &spec(&["app"], None)).await.unwrap() else {
+            panic!("complete at once");
+        };
+        assert_eq!(retry_after, Duration::from_secs(60));
+        assert!(note.ends_with("is being built"));
+        assert!(images.list(&cx(), &"web".parse().unwrap()).await.unwrap().is_empty());
+        after(60).await;
+        let image = images.ensure(&cx(), &spec(&["app"], None)).await.unwrap().done().unwrap();
+        assert_eq!(images.find(&cx(), &image.fingerprint).await.unwrap(), Some(image));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i4_a_recipe_that_cannot_work_is_refused() {
+        let cloud = SimCloud::default();
+        let lost = Image { fingerprint: Fingerprint::of("lost"), ..cloud.image("1") };
+        let file = |target: &str| FileCopy { source: "app".into(), target: target.into(), executable: true };
+        let mut specs = vec![spec(&[], None), spec(&[""], None), spec(&["app"], Some(lost))];
+        for target in ["", "/app", "../app", "bin/../../app", "bin/"] {
+            let mut spec = spec(&["app"], None);
+            spec.recipe.layers.push(Layer::Files(vec![file("ok/app"), file(target)]));
+            specs.push(spec);
+        }
+        for spec in specs {
+            let error = cloud.platform().images.ensure(&cx(), &spec).await.expect_err("cannot work");
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{spec:?}");
+        }
+        assert!(cloud.platform().images.list(&cx(), &"web".parse().unwrap()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn i5_an_image_in_use_is_not_removed() {
+        let cloud = SimCloud::default();
+        let images = cloud.platform().images;
+        ready(&cloud, "1", 1).await;
+        let base = images.ensure(&cx(), &spec(&["base"], None)).await.unwrap().done().unwrap();
+        let child = images.ensure(&cx(), &spec(&["app"], Some(base.clone()))).await.unwrap().done().unwrap();
+        assert_eq!(child.parents, [base.fingerprint]);
+        for used in [&cloud.image("1"), &base] {
+            assert_eq!(images.remove(&cx(), used).await.expect_err("in use").kind(), ErrorKind::Conflict);
+            assert!(images.find(&cx(), &used.fingerprint).await.unwrap().is_some());
+        }
+        for image in [&child, &base, &base] {
+            assert_eq!(images.remove(&cx(), image).await.unwrap(), Progress::Done(()));
+            assert_eq!(images.find(&cx(), &image.fingerprint).await.unwrap(), None);
+        }
+    }
+}

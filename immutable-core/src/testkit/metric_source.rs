@@ -122,3 +122,77 @@ impl State {
         (count(whole / scale), count(part / (scale * 1_000)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::VirtualClock;
+    use super::super::fixture::{after, apply, cx, fleet_id, id, quick, ready, weighted};
+    use super::*;
+
+    /// The errors and requests of a fleet between two seconds after the start.
+    async fn errors(cloud: &SimCloud, version: &str, from: u64, to: u64) -> Option<(u64, u64)> {
+        let at = |seconds| VirtualClock::START + Duration::from_secs(seconds);
+        let (metric, window) = ("errors".parse().unwrap(), Window { from: at(from), to: at(to) });
+        let samples = cloud.platform().metrics.query(&cx(), &metric, &fleet_id(version), window).await.unwrap();
+        assert!(samples.len() <= 1);
+        samples.first().map(|sample| {
+            assert!(window.from <= sample.window.from && sample.window.to <= window.to.min(cloud.now()));
+            let MetricValue::Ratio { part, whole } = sample.value else { panic!("no ratio") };
+            (part, whole)
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m1_m3_requests_are_counted_once_as_the_weights_were() {
+        let cloud = quick(weighted());
+        cloud.behave(cloud.release("2").id(), Behaviour::Errors { per_mille: 20 });
+        ready(&cloud, "1", 1).await;
+        ready(&cloud, "2", 1).await;
+        apply(&cloud, &["sim-1", "sim-2"], &[("1", 100)]).await.unwrap();
+        after(10).await;
+        apply(&cloud, &["sim-1", "sim-2"], &[("1", 75), ("2", 25)]).await.unwrap();
+        after(20).await;
+        apply(&cloud, &["sim-1", "sim-2"], &[("2", 100)]).await.unwrap();
+        after(10).await;
+        // One hundred requests a second: all to the first from 120 to 130, three quarters until 150, then none.
+        for (version, from, to, expected) in [
+            ("1", 0, 120, None),
+            ("1", 120, 130, Some((0, 1_000))),
+            ("1", 125, 140, Some((0, 1_250))),
+            ("1", 140, 150, Some((0, 750))),
+            ("1", 150, 160, None),
+            ("2", 0, 130, None),
+            ("2", 130, 150, Some((10, 500))),
+            ("2", 0, 999, Some((30, 1_500))),
+            ("2", 160, 999, None),
+            ("2", 160, 130, None),
+            ("3", 0, 999, None),
+        ] {
+            assert_eq!(errors(&cloud, version, from, to).await, expected, "fleet {version} from {from} to {to}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_healthy_member_every_request_is_an_error() {
+        let cloud = quick(weighted());
+        ready(&cloud, "1", 2).await;
+        apply(&cloud, &["sim-1", "sim-2"], &[("1", 100)]).await.unwrap();
+        after(10).await;
+        cloud.kill(&id("sim-1"));
+        after(10).await;
+        cloud.make_ill(&id("sim-2"));
+        after(10).await;
+        cloud.heal(&id("sim-2"));
+        after(10).await;
+        assert_eq!(errors(&cloud, "1", 60, 100).await, Some((1_000, 4_000)));
+        assert_eq!(errors(&cloud, "1", 80, 90).await, Some((1_000, 1_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn m2_only_the_errors_are_known() {
+        let metrics = SimCloud::default().platform().metrics;
+        assert_eq!(metrics.describe(&cx(), &"errors".parse().unwrap()).await.unwrap(), MetricKind::Ratio);
+        let error = metrics.describe(&cx(), &"latency".parse().unwrap()).await.expect_err("unknown");
+        assert_eq!(error.to_string(), "not found in describe metric: no metric latency; this source has errors");
+    }
+}

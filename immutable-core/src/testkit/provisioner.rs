@@ -145,3 +145,139 @@ pub(super) fn names(instances: &[InstanceId]) -> String {
     }
     instances.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::fixture::{after, cx, fleet, fleet_id, id, ready, told};
+    use super::*;
+    use crate::decide::{FleetView, InstanceView, Phase, World};
+    use crate::model::Split;
+
+    /// The proof that instances may be ended, whatever they are.
+    fn proof(cloud: &SimCloud, fleet: &str, instances: &[&str]) -> RetireProof {
+        let instances: Vec<InstanceId> = instances.iter().map(|name| id(name)).collect();
+        let view = |id: &InstanceId| InstanceView {
+            id: id.clone(),
+            phase: Phase::Drained,
+            replace: false,
+            dead: false,
+            endpoint: None,
+        };
+        let views = instances.iter().map(view).collect();
+        let fleets = vec![FleetView { id: fleet_id(fleet), instances: views, hold_growth: false }];
+        let world = World { as_of: cloud.now(), fleets, split: Split::closed(), version: "0".parse().unwrap() };
+        RetireProof::new(&world, &fleet_id(fleet), &instances, cloud.now(), Duration::ZERO).unwrap()
+    }
+
+    fn alive(cloud: &SimCloud) -> Vec<String> {
+        let instances = cloud.instances().into_iter();
+        let alive = instances.filter(|i| matches!(i.lifecycle, Lifecycle::Starting | Lifecycle::Running));
+        alive.map(|instance| instance.id.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p1_p2_ensure_grows_to_the_size_and_no_further() {
+        let cloud = SimCloud::default();
+        let fleets = cloud.platform().fleets;
+        for (size, expected) in [(2, 2), (2, 2), (1, 2), (3, 3)] {
+            assert_eq!(fleets.ensure(&cx(), &fleet(&cloud, "1", size)).await.unwrap(), Progress::Done(()));
+            assert_eq!(alive(&cloud).len(), expected);
+        }
+        cloud.kill(&id("sim-1"));
+        fleets.retire(&cx(), &proof(&cloud, "1", &["sim-2"])).await.unwrap();
+        fleets.ensure(&cx(), &fleet(&cloud, "1", 3)).await.unwrap();
+        assert_eq!(alive(&cloud), ["sim-3", "sim-4", "sim-5"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p3_a_fleet_is_bound_to_its_release() {
+        let cloud = SimCloud::default();
+        ready(&cloud, "1", 1).await;
+        let other = FleetSpec { release: cloud.release("2"), size: 5, ..fleet(&cloud, "1", 5) };
+        let error = cloud.platform().fleets.ensure(&cx(), &other).await.expect_err("another release");
+        assert_eq!(error.kind(), ErrorKind::Immutable);
+        assert_eq!(alive(&cloud), ["sim-1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p4_observe_sees_every_instance_until_it_is_gone() {
+        let cloud = SimCloud::default();
+        let fleets = cloud.platform().fleets;
+        ready(&cloud, "1", 3).await;
+        fleets.ensure(&cx(), &fleet(&cloud, "1", 4)).await.unwrap();
+        fleets.ensure(&cx(), &fleet(&cloud, "2", 0)).await.unwrap();
+        cloud.kill(&id("sim-1"));
+        cloud.drift(&id("sim-2"));
+        fleets.retire(&cx(), &proof(&cloud, "1", &["sim-3"])).await.unwrap();
+
+        let state = fleets.observe(&cx(), &"web".parse().unwrap()).await.unwrap();
+        let born = cloud.image("1").fingerprint;
+        let told: Vec<_> = state.fleets[0].instances.iter().map(|i| (i.lifecycle, i.image == Some(born))).collect();
+        let expected = [
+            (Lifecycle::Dead, true),
+            (Lifecycle::Running, false),
+            (Lifecycle::Ending, true),
+            (Lifecycle::Starting, true),
+        ];
+        assert_eq!(told, expected);
+        let endpoints: Vec<_> = state.fleets[0].instances.iter().map(|i| i.endpoint.is_some()).collect();
+        assert_eq!(endpoints, [true, true, true, false]);
+        assert_eq!((&state.fleets[1].id, state.fleets[1].instances.len()), (&fleet_id("2"), 0));
+        assert!(fleets.observe(&cx(), &"other".parse().unwrap()).await.unwrap().fleets.is_empty());
+
+        after(10).await;
+        let state = fleets.observe(&cx(), &"web".parse().unwrap()).await.unwrap();
+        let left: Vec<_> = state.fleets[0].instances.iter().map(|i| i.id.as_str()).collect();
+        assert_eq!(left, ["sim-1", "sim-2", "sim-4"]);
+        assert!(state.as_of <= cloud.now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p5_retire_ends_the_named_ones_and_nothing_replaces_them() {
+        let cloud = SimCloud::default();
+        let fleets = cloud.platform().fleets;
+        ready(&cloud, "1", 3).await;
+        ready(&cloud, "2", 1).await;
+        for _ in 0..2 {
+            // `sim-4` is of the other fleet, and `sim-9` never was.
+            let proof = proof(&cloud, "1", &["sim-1", "sim-3", "sim-4", "sim-9"]);
+            assert_eq!(fleets.retire(&cx(), &proof).await.unwrap(), Progress::Done(()));
+            assert_eq!(alive(&cloud), ["sim-2", "sim-4"]);
+            after(5).await;
+        }
+        after(60).await;
+        assert_eq!(cloud.instances().len(), 2);
+        let effects: Vec<_> =
+            cloud.log().iter().filter_map(|line| line.split(": ended ").nth(1).map(String::from)).collect();
+        assert_eq!(effects, ["sim-1, sim-3", "none"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p6_remove_leaves_nothing_and_wants_the_fleet_empty() {
+        let cloud = SimCloud::default();
+        let (fleets, service) = (cloud.platform().fleets, "web".parse().unwrap());
+        ready(&cloud, "1", 1).await;
+        let error = fleets.remove(&cx(), &service, &fleet_id("1")).await.expect_err("not empty");
+        let message = "conflict in remove fleet: fleet web-1 has 1 instances: retire them first";
+        assert_eq!(told(&error), (ErrorKind::Conflict, message.to_owned()));
+        fleets.retire(&cx(), &proof(&cloud, "1", &["sim-1"])).await.unwrap();
+        after(10).await;
+        for _ in 0..2 {
+            assert_eq!(fleets.remove(&cx(), &service, &fleet_id("1")).await.unwrap(), Progress::Done(()));
+            assert!(fleets.observe(&cx(), &service).await.unwrap().fleets.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_cannot_be_born_from_a_removed_image() {
+        let cloud = SimCloud::default();
+        let (platform, spec) = (cloud.platform(), fleet(&cloud, "1", 1));
+        platform.images.remove(&cx(), spec.release.image()).await.unwrap();
+        let error = platform.fleets.ensure(&cx(), &spec).await.expect_err("no image");
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        cloud.image("1");
+        assert!(platform.fleets.ensure(&cx(), &spec).await.is_ok());
+    }
+}

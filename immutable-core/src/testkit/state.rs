@@ -136,3 +136,57 @@ impl State {
 fn life(machine: &Machine, behaviours: &BTreeMap<ReleaseId, Behaviour>, options: &SimOptions) -> Life {
     Life::of(machine, behaviours.get(&machine.release).copied().unwrap_or_default(), options)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SimCloud;
+    use super::super::fixture::{after, apply, cx, fleet, id, quick, ready, weighted};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minimum_is_seen_even_when_nobody_looks() {
+        let cloud = quick(weighted());
+        ready(&cloud, "1", 1).await;
+        cloud.behave(cloud.release("2").id(), Behaviour::DiesAfter(Duration::from_secs(300)));
+        ready(&cloud, "2", 2).await;
+        apply(&cloud, &["sim-1", "sim-2", "sim-3"], &[("1", 50), ("2", 50)]).await.unwrap();
+        assert_eq!(cloud.least_serving(), None);
+        cloud.watch();
+        // The second fleet dies and is forgotten again, all between two looks.
+        after(1_000).await;
+        assert_eq!((cloud.serving(), cloud.least_serving()), (1, Some(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_peak_counts_the_ending_ones() {
+        let cloud = SimCloud::default();
+        let fleets = cloud.platform().fleets;
+        fleets.ensure(&cx(), &fleet(&cloud, "1", 2)).await.unwrap();
+        cloud.with(|state| state.machines.get_mut("sim-1").unwrap().ended = Some(state.now));
+        fleets.ensure(&cx(), &fleet(&cloud, "1", 2)).await.unwrap();
+        after(60).await;
+        assert_eq!((cloud.instances().len(), cloud.peak_instances()), (2, 3));
+        cloud.watch();
+        assert_eq!(cloud.peak_instances(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_log_tells_every_change_and_the_same_story_each_time() {
+        let mut stories = Vec::new();
+        for _ in 0..2 {
+            let cloud = quick(weighted());
+            ready(&cloud, "1", 2).await;
+            apply(&cloud, &["sim-1", "sim-2"], &[("1", 100)]).await.unwrap();
+            cloud.kill(&id("sim-2"));
+            apply(&cloud, &["sim-1"], &[("1", 100)]).await.unwrap();
+            stories.push(cloud.log());
+        }
+        let expected = [
+            "2026-01-01T00:00:00Z ensure fleet web-1 to 2: started sim-1, sim-2",
+            "2026-01-01T00:01:00Z apply route route: web-1 100 %, in sim-1, sim-2, out none",
+            "2026-01-01T00:01:00Z by hand: kill sim-2",
+            "2026-01-01T00:01:00Z apply route route: web-1 100 %, in none, out sim-2",
+        ];
+        assert_eq!(stories, [expected, expected]);
+    }
+}

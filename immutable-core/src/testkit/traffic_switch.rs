@@ -225,3 +225,6 @@ fn shares(counts: BTreeMap<FleetId, u32>) -> Split {
     let weights = weights.map(|(fleet, points)| (fleet, Weight::basis_points(points).unwrap_or(Weight::FULL)));
     Split::new(weights).expect("invariant: the largest remainder makes the floors a whole")
 }
+
+#[cfg(test)]
+mod tests;
