@@ -29,7 +29,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(problems) => {
-            problems.iter().for_each(|problem| println!("\nPROBLEM: {problem}"));
+            for problem in problems {
+                println!("\nPROBLEM: {problem}");
+            }
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -1,6 +1,8 @@
 //! Every reachable state of small worlds: `decide` keeps the safety rules in each of them, under every loss, repetition and
 //! partial effect of its actions and every move of the environment, and reaches every goal from every state.
 
+#![allow(clippy::print_stdout, reason = "the number of states is worth seeing")]
+
 mod broken;
 mod explore;
 mod small_world;

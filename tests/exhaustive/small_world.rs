@@ -31,11 +31,11 @@ pub(crate) const KINDS: [Kind; 17] = [
 ];
 
 const fn kind(phase: Phase, replace: bool, dead: bool) -> u8 {
-    let mut index = 0;
+    let mut index: u8 = 0;
     loop {
-        let (p, r, d) = KINDS[index];
+        let (p, r, d) = KINDS[index as usize];
         if p as u8 == phase as u8 && r == replace && d == dead {
-            return index as u8;
+            return index;
         }
         index += 1;
     }
@@ -164,7 +164,7 @@ impl SmallWorld {
         let most = if partly { 1 } else { usize::MAX };
         match action {
             Action::Grow { fleet, to } => {
-                let index = self.index(fleet);
+                let index = index_of(fleet);
                 self.exists[index] = true;
                 let alive = self.fleets[index].iter().filter(|kind| **kind != GONE && !is_ended(**kind)).count();
                 let more = (*to as usize).saturating_sub(alive).min(most);
@@ -192,7 +192,7 @@ impl SmallWorld {
                 }
             }
             Action::Remove { fleet } => {
-                let index = self.index(fleet);
+                let index = index_of(fleet);
                 self.exists[index] = false;
             }
             other => panic!("an action that this model does not know: {other:?}"),
@@ -209,10 +209,6 @@ impl SmallWorld {
 
     pub(crate) fn total(&self) -> usize {
         self.fleets.iter().map(|fleet| fleet.iter().filter(|kind| **kind != GONE).count()).sum()
-    }
-
-    fn index(&self, id: &FleetId) -> usize {
-        usize::from(id == fleet(1))
     }
 
     fn slot(&mut self, id: &InstanceId) -> &mut u8 {
@@ -260,6 +256,10 @@ impl SmallWorld {
     }
 }
 
+fn index_of(id: &FleetId) -> usize {
+    usize::from(id == fleet(1))
+}
+
 fn is_ended(kind: u8) -> bool {
     let (phase, _, dead) = KINDS[usize::from(kind)];
     dead || phase == Phase::Ending
@@ -267,13 +267,11 @@ fn is_ended(kind: u8) -> bool {
 
 fn plain_moves(kind: u8) -> &'static [u8] {
     match kind {
-        PENDING => &[UNPROVEN],
+        PENDING | PROVEN => &[UNPROVEN],
         UNPROVEN => &[PROVEN],
-        PROVEN => &[UNPROVEN],
-        JOINING => &[SERVING, AILING],
+        JOINING | UNSURE => &[SERVING, AILING],
         SERVING => &[AILING],
         AILING => &[SERVING],
-        UNSURE => &[SERVING, AILING],
         DRAINING => &[DRAINED],
         DRAINING_BAD => &[DRAINED_BAD],
         ENDING => &[GONE],

@@ -62,6 +62,9 @@ impl Goal {
     }
 
     /// One fleet with all of the traffic.
+    ///
+    /// # Errors
+    /// [`GoalError::Empty`] for a size of zero.
     pub fn only(fleet: FleetId, size: u32) -> Result<Self, GoalError> {
         Self::new([FleetGoal { fleet, size, weight: Weight::FULL }])
     }

@@ -13,7 +13,7 @@ use crate::provider::{FleetsState, MemberHealth, Pace, ProbeTarget, TrafficState
 
 /// The pause after the first failed start of a fleet's instances; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// What is known about instances beyond the last observation. It is kept in memory only: after a restart everything is
 /// looked at anew, which may cost time, never safety.

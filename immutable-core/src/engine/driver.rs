@@ -88,7 +88,7 @@ impl Driver {
                 service = %plan.service, release = %plan.release.id(), strategy = plan.strategy, %outcome, ?took, "rollout ended"
             ),
             Err(error) => {
-                tracing::error!(service = %plan.service, release = %plan.release.id(), %error, "driver stopped")
+                tracing::error!(service = %plan.service, release = %plan.release.id(), %error, "driver stopped");
             }
         }
         if let Err(error) = self.journal.release(self.lease).await {

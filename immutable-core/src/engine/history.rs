@@ -25,7 +25,9 @@ impl History {
                 offset: 0,
                 problem: error.to_string(),
             })?;
-            events.into_iter().for_each(|event| history.add(event));
+            for event in events {
+                history.add(event);
+            }
         }
         Ok(history)
     }

@@ -187,7 +187,7 @@ impl Machine {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }
             (false, Some(_)) => {
-                step.events.insert(0, Event::GoalLost { at: now, deadline: self.progress_deadline(now) })
+                step.events.insert(0, Event::GoalLost { at: now, deadline: self.progress_deadline(now) });
             }
             (false, None) => {}
             (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
@@ -210,7 +210,7 @@ impl Machine {
     fn back(&self, now: Timestamp, world: &World, reason: &Reason) -> Step {
         let Some((goal, budget)) = self.plan.way_back() else {
             let fleet = self.plan.replaces.as_ref().map_or("nothing", |fleet| fleet.as_str());
-            return self.end(
+            return end(
                 now,
                 Outcome::Stuck {
                     reason: format!(
@@ -224,7 +224,7 @@ impl Machine {
         let step = self.pursue(now, world, &goal, decision, arrived);
         if arrived && step.actions.is_empty() {
             let reason = reason.clone();
-            return self.end(
+            return end(
                 now,
                 match &self.plan.previous {
                     Some(release) => Outcome::RolledBack { to: release.id(), reason },
@@ -234,7 +234,7 @@ impl Machine {
         }
         if now >= self.deadline {
             let waiting = step.waiting.join(", ");
-            return self.end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
+            return end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
         }
         step
     }
@@ -324,7 +324,7 @@ impl Machine {
     fn advance(&self, now: Timestamp, index: usize) -> Step {
         let next = if self.promoting { (index + 1).max(self.plan.full_stage()) } else { index + 1 };
         if next >= self.plan.stages.len() {
-            return self.end(now, Outcome::Promoted);
+            return end(now, Outcome::Promoted);
         }
         let deadline = self.progress_deadline(now);
         Step {
@@ -337,10 +337,6 @@ impl Machine {
     fn turn_back(&self, now: Timestamp, reason: Reason) -> Step {
         let deadline = self.progress_deadline(now);
         Step { events: vec![Event::TurnedBack { reason, at: now, deadline }], wake: Some(now), ..Step::default() }
-    }
-
-    fn end(&self, now: Timestamp, outcome: Outcome) -> Step {
-        Step { events: vec![Event::Ended { outcome, at: now }], ..Step::default() }
     }
 
     /// What a person's wish changes now. Nothing when it is so already, or the rollout is over.
@@ -367,7 +363,7 @@ impl Machine {
             (Some(_), _) => Vec::new(),
             (None, Course::Forward { .. }) => self.turn_back(now, Reason::Refused { error }).events,
             (None, Course::Back { reason }) => {
-                self.end(now, Outcome::Stuck { reason: format!("{reason}; going back was refused: {error}") }).events
+                end(now, Outcome::Stuck { reason: format!("{reason}; going back was refused: {error}") }).events
             }
         }
     }
@@ -442,6 +438,10 @@ impl Machine {
     pub(super) fn has_drained(&self, instance: &InstanceId) -> bool {
         self.drained.contains(instance)
     }
+}
+
+fn end(now: Timestamp, outcome: Outcome) -> Step {
+    Step { events: vec![Event::Ended { outcome, at: now }], ..Step::default() }
 }
 
 /// How near the world is to a goal: only its growth means anything.

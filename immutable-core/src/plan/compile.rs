@@ -64,14 +64,13 @@ fn serving_fleet(split: &Split, target: &FleetId) -> Option<FleetId> {
 }
 
 fn desired(spec: &RolloutSpec, facts: &Facts<'_>, fleet: &FleetId) -> Result<u32, PlanError> {
-    let desired = match spec.desired {
-        Some(desired) => desired,
-        None => {
-            let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
-            let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
-            let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
-            u32::try_from(count).ok().filter(|count| *count > 0).ok_or(PlanError::NoSize)?
-        }
+    let desired = if let Some(desired) = spec.desired {
+        desired
+    } else {
+        let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
+        let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
+        let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
+        u32::try_from(count).ok().filter(|count| *count > 0).ok_or(PlanError::NoSize)?
     };
     match facts.provisioner.max_fleet_size {
         _ if desired == 0 => Err(PlanError::NothingDesired),
@@ -143,14 +142,12 @@ impl Compiler<'_> {
             None => self.first_install(strategy)?,
         };
         let desired = self.budget.desired;
-        let alone = self.goal("retire", &[(self.target, desired, Weight::FULL)])?;
+        let alone = goal("retire", &[(self.target, desired, Weight::FULL)])?;
         // The stage with all of the traffic, in which the new release bakes, while the old fleet is still there if it can be.
         let baking = stages.last().is_some_and(|stage| stage.goal.split().weight(self.target) == Weight::FULL);
         if !baking {
             let goal = match self.old.filter(|_| self.budget.max_surge >= desired) {
-                Some(old) => {
-                    self.goal("switch", &[(self.target, desired, Weight::FULL), (old, desired, Weight::NONE)])?
-                }
+                Some(old) => goal("switch", &[(self.target, desired, Weight::FULL), (old, desired, Weight::NONE)])?,
                 None => alone.clone(),
             };
             stages.push(Stage { name: "switch".into(), goal, gate: Gate::default() });
@@ -171,7 +168,7 @@ impl Compiler<'_> {
 
     /// Without an old fleet there is no traffic to share: the whole fleet is proven in the dark, then the route opens.
     fn first_install(&self, strategy: &Strategy) -> Result<Vec<Stage>, PlanError> {
-        let goal = self.goal("start", &[(self.target, self.budget.desired, Weight::NONE)])?;
+        let goal = goal("start", &[(self.target, self.budget.desired, Weight::NONE)])?;
         let approval = strategy.stages.iter().find_map(|stage| stage.approval.clone());
         Ok(vec![Stage { name: "start".into(), goal, gate: Gate { approval, ..Gate::default() } }])
     }
@@ -189,7 +186,7 @@ impl Compiler<'_> {
             return Err(PlanError::TooManyFleets { stage: spec.name.clone(), limit });
         }
         debug_assert!(size <= desired, "a stage is not larger than the service");
-        let goal = self.goal(&spec.name, &[(self.target, size, spec.weight), (old, old_size, old_weight)])?;
+        let goal = goal(&spec.name, &[(self.target, size, spec.weight), (old, old_size, old_weight)])?;
         let gate = Gate { hold: spec.hold, checks: spec.checks.clone(), approval: spec.approval.clone() };
         Ok(Stage { name: spec.name.clone(), goal, gate })
     }
@@ -265,13 +262,10 @@ impl Compiler<'_> {
             _ => Ok(()),
         }
     }
+}
 
-    fn goal(&self, stage: &str, fleets: &[(&FleetId, u32, Weight)]) -> Result<Goal, PlanError> {
-        let parts = fleets.iter().map(|(fleet, size, weight)| FleetGoal {
-            fleet: (*fleet).clone(),
-            size: *size,
-            weight: *weight,
-        });
-        Goal::new(parts).map_err(|source| PlanError::Goal { stage: stage.to_owned(), source })
-    }
+fn goal(stage: &str, fleets: &[(&FleetId, u32, Weight)]) -> Result<Goal, PlanError> {
+    let parts =
+        fleets.iter().map(|(fleet, size, weight)| FleetGoal { fleet: (*fleet).clone(), size: *size, weight: *weight });
+    Goal::new(parts).map_err(|source| PlanError::Goal { stage: stage.to_owned(), source })
 }

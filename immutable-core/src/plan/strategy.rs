@@ -19,8 +19,8 @@ use crate::model::{ApprovalName, Weight};
 /// use std::time::Duration;
 ///
 /// let careful = Strategy::canary([
-///     StageSpec::percent(5)?.hold(Duration::from_secs(600)),
-///     StageSpec::percent(25)?.hold(Duration::from_secs(600)).approval("half".parse()?),
+///     StageSpec::percent(5)?.hold(Duration::from_mins(10)),
+///     StageSpec::percent(25)?.hold(Duration::from_mins(10)).approval("half".parse()?),
 /// ])
 /// .bake(Duration::from_secs(3600))
 /// .retain_old_for(Duration::from_secs(86_400));
@@ -70,8 +70,8 @@ impl Default for Limits {
         Self {
             health: HealthPolicy::default(),
             quorum_percent: 100,
-            instance_deadline: Duration::from_secs(300),
-            progress_deadline: Duration::from_secs(600),
+            instance_deadline: Duration::from_mins(5),
+            progress_deadline: Duration::from_mins(10),
             drain_time: Duration::ZERO,
         }
     }
