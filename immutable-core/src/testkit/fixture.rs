@@ -72,7 +72,7 @@ pub(super) fn told(error: &ProviderError) -> (ErrorKind, String) {
 /// A cloud whose calls take no time and whose balancer uses members at once.
 pub(super) fn quick(switch: SwitchKind) -> SimCloud {
     let (call_latency, register_after) = (Duration::ZERO, Duration::ZERO);
-    SimCloud::new(SimOptions { call_latency, register_after, switch, ..SimOptions::default() })
+    SimCloud::new(SimOptions { register_after, call_latency, switch, ..SimOptions::default() })
 }
 
 /// Weights of whole percent.

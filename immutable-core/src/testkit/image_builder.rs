@@ -184,12 +184,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn i2_an_image_is_not_seen_before_it_is_complete() {
-        let cloud = SimCloud::new(SimOptions { build_for: Duration::from_secs(60), ..SimOptions::default() });
+        let cloud = SimCloud::new(SimOptions { build_for: Duration::from_mins(1), ..SimOptions::default() });
         let images = cloud.platform().images;
         let Progress::Pending { retry_after, note } = images.ensure(&cx(), &spec(&["app"], None)).await.unwrap() else {
             panic!("complete at once");
         };
-        assert_eq!(retry_after, Duration::from_secs(60));
+        assert_eq!(retry_after, Duration::from_mins(1));
         assert!(note.ends_with("is being built"));
         assert!(images.list(&cx(), &"web".parse().unwrap()).await.unwrap().is_empty());
         after(60).await;

@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_done_to_an_instance_comes_before_its_behaviour() {
-        let (killed, ended) = (Some(Duration::from_secs(110)), Some(Duration::from_secs(120)));
+        let (killed, ended) = (Some(Duration::from_secs(110)), Some(Duration::from_mins(2)));
         let machine = Machine { killed, ended, ..machine() };
         let life = Life::of(&machine, Behaviour::Good, &SimOptions::default());
         let at = |seconds| life.lifecycle(Duration::from_secs(seconds));

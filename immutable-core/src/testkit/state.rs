@@ -147,7 +147,7 @@ mod tests {
     async fn a_minimum_is_seen_even_when_nobody_looks() {
         let cloud = quick(weighted());
         ready(&cloud, "1", 1).await;
-        cloud.behave(cloud.release("2").id(), Behaviour::DiesAfter(Duration::from_secs(300)));
+        cloud.behave(cloud.release("2").id(), Behaviour::DiesAfter(Duration::from_mins(5)));
         ready(&cloud, "2", 2).await;
         apply(&cloud, &["sim-1", "sim-2", "sim-3"], &[("1", 50), ("2", 50)]).await.unwrap();
         assert_eq!(cloud.least_serving(), None);
