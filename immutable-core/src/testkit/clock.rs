@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
+use crate::engine::Clock;
+
 /// A clock that starts at a fixed moment and goes as tokio's time goes: at once to the next timer where time is paused.
 ///
 /// ```
@@ -13,7 +15,7 @@ use tokio::time::Instant;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
 /// let clock = VirtualClock::new();
 /// assert_eq!(clock.now().to_string(), "2026-01-01T00:00:00Z");
-/// tokio::time::sleep(Duration::from_secs(3600)).await;
+/// tokio::time::sleep(Duration::from_hours(1)).await;
 /// assert_eq!(clock.now().to_string(), "2026-01-01T01:00:00Z");
 /// # });
 /// # Ok::<(), std::io::Error>(())
@@ -55,6 +57,12 @@ impl VirtualClock {
     /// How long after the start a moment is; nothing for one before it.
     pub(super) fn since_start(&self, moment: Timestamp) -> Duration {
         Duration::try_from(moment.duration_since(self.start)).unwrap_or(Duration::ZERO)
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        Self::now(self)
     }
 }
 

@@ -8,7 +8,7 @@
 //! # use std::time::Duration;
 //! # use immutable_core::{model::FleetSpec, provider::OpContext, testkit::{SimCloud, SimOptions}};
 //! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
-//! let cloud = SimCloud::new(SimOptions { boot: Duration::from_secs(60), ..SimOptions::default() });
+//! let cloud = SimCloud::new(SimOptions { boot: Duration::from_mins(1), ..SimOptions::default() });
 //! let platform = cloud.platform();
 //! let spec = FleetSpec {
 //!     id: "web-1".parse()?,
@@ -25,6 +25,7 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at the first surprise"))]
 
 mod clock;
 #[cfg(test)]
