@@ -31,6 +31,8 @@ struct Known {
     wanting_since: Timestamp,
     out_since: Option<Timestamp>,
     was_proven: bool,
+    /// Whether it fell ill in traffic and was not seen well there since: once out, it does not come back.
+    ailing: bool,
     failed: bool,
     probe_due: Timestamp,
     probing: bool,
@@ -145,6 +147,7 @@ impl Assessor {
                 wanting_since: instance.started_at.min(look.now),
                 out_since: None,
                 was_proven: false,
+                ailing: false,
                 failed: false,
                 probe_due: look.now,
                 probing: false,
@@ -222,7 +225,13 @@ impl Known {
         let late = wanting && !look.is_ahead(deadline);
         // A member that the balancer never takes into use is as good as ill.
         let phase = if late && phase == Phase::Joining { Phase::Ailing } else { phase };
-        let bad = verdict == Verdict::Unhealthy && matches!(phase, Phase::Draining | Phase::Drained);
+        match phase {
+            Phase::Ailing => self.ailing = true,
+            Phase::Serving => self.ailing = false,
+            _ => {}
+        }
+        let out = matches!(phase, Phase::Draining | Phase::Drained);
+        let bad = out && (self.ailing || verdict == Verdict::Unhealthy);
         InstanceView {
             id: instance.id.clone(),
             phase,

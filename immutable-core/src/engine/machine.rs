@@ -23,6 +23,8 @@ pub struct Machine {
     started_at: Timestamp,
     course: Course,
     deadline: Timestamp,
+    /// What was left until the deadline when the goal was reached; it goes on from there when the goal is lost again.
+    left: Duration,
     /// Since when the stage's goal has been reached, and until when it holds.
     reached: Option<Timestamp>,
     /// When the stage's goal was first reached: the metrics count from here.
@@ -84,6 +86,7 @@ impl Machine {
             started_at: at,
             course: Course::Forward { stage: 0 },
             deadline: at,
+            left: Duration::ZERO,
             reached: None,
             measured_from: None,
             paused: None,
@@ -114,6 +117,7 @@ impl Machine {
             Event::Progressed { deadline } => self.deadline = *deadline,
             Event::GoalReached { at, hold_until } => {
                 self.reached = Some(*hold_until);
+                self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
                 self.measured_from.get_or_insert(*at);
             }
             Event::GoalLost { deadline, .. } => {
@@ -187,7 +191,7 @@ impl Machine {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }
             (false, Some(_)) => {
-                step.events.insert(0, Event::GoalLost { at: now, deadline: self.progress_deadline(now) });
+                step.events.insert(0, Event::GoalLost { at: now, deadline: later(now, self.left) });
             }
             (false, None) => {}
             (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
