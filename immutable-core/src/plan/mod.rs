@@ -4,6 +4,8 @@ mod amount;
 mod compile;
 mod error;
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
