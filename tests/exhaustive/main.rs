@@ -51,10 +51,12 @@ fn no_rule_is_broken_and_every_goal_is_reached_from_every_state() {
 
 #[test]
 fn two_whole_fleets_of_three() {
-    let case = Case::new((3, 3, 0), SwitchKind::Membership, Moves::Health);
-    match explore(&case, &decide) {
-        Found::Nothing { states } => println!("{case:?}: {states} states"),
-        Found::Broken(what) => panic!("{case:?}: {what}"),
+    for (switch, moves) in [(SwitchKind::Membership, Moves::Health), (weighted(), Moves::Plain)] {
+        let case = Case::new((3, 3, 0), switch, moves);
+        match explore(&case, &decide) {
+            Found::Nothing { states } => println!("{case:?}: {states} states"),
+            Found::Broken(what) => panic!("{case:?}: {what}"),
+        }
     }
 }
 

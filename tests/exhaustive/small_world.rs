@@ -63,6 +63,8 @@ const GONE: u8 = u8::MAX;
 /// How the environment may misbehave in a walk, besides instances that start, become healthy, fall ill and recover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moves {
+    /// In no further way.
+    Plain,
     /// Instances miss their deadline or fall ill while draining.
     Health,
     /// Instances die or vanish at any moment.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use amount::{Amount, AmountError};
 pub use compile::{Facts, compile};
 pub use error::PlanError;
-pub use strategy::{Limits, StageSpec, Strategy};
+pub use strategy::{Limits, StageSpec, Strategy, StrategyError};
 
 use crate::analysis::Check;
 use crate::decide::{Budget, Goal};

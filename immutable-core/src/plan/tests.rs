@@ -301,6 +301,51 @@ fn a_plan_reads_well_and_survives_its_text() {
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
 }
 
+#[test]
+fn a_bad_text_is_refused_with_the_name_of_the_field() {
+    let good = serde_json::to_value(canary(&[5]).bake(Duration::from_mins(90))).unwrap();
+    assert_eq!(good["bake"], "1h 30m");
+    assert_eq!(good.to_string().parse(), Ok(canary(&[5]).bake(Duration::from_mins(90))));
+    let cases = [
+        ("/bake", serde_json::json!("10 parsecs"), "strategy: bake: "),
+        ("/bake", serde_json::json!("-5s"), "strategy: bake: "),
+        ("/bake", serde_json::json!(5), "strategy: bake: "),
+        (
+            "/max_surge",
+            serde_json::json!("a few"),
+            "strategy: max_surge: amount \"a few\": write a number of instances like 3, or a percent like 25%",
+        ),
+        ("/max_surge", serde_json::json!(-1), "strategy: max_surge: "),
+        (
+            "/stages/0/weight",
+            serde_json::json!(10_001),
+            "strategy: stages[0].weight: weight of 10001 basis points: the whole is 10000",
+        ),
+        (
+            "/stages/0/approval",
+            serde_json::json!("a b"),
+            "strategy: stages[0].approval: approval name \"a b\": must have only letters, digits, '-', '_', '.' and '/'",
+        ),
+        (
+            "/limits/health/good_looks",
+            serde_json::json!(0),
+            "strategy: limits.health: health policy: good_looks must be at least 1",
+        ),
+        ("/limits/progress_deadline", serde_json::json!("soon"), "strategy: limits.progress_deadline: "),
+    ];
+    for (pointer, value, expected) in cases {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        let error = bad.to_string().parse::<Strategy>().unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{pointer}: {error}");
+    }
+    let unknown = good.to_string().replacen("\"bake\"", "\"bale\"", 1);
+    let error = unknown.parse::<Strategy>().unwrap_err().to_string();
+    assert!(error.starts_with("strategy: bale: unknown field `bale`, expected one of"), "{error}");
+    let error = format!("{good} and more").parse::<Strategy>().unwrap_err().to_string();
+    assert!(error.starts_with("strategy: end of the text: "), "{error}");
+}
+
 proptest::proptest! {
     /// Whatever is asked for: a plan that comes out never asks for more than its budget, and no arithmetic overflows.
     #[test]
