@@ -237,7 +237,7 @@ fn an_impossible_plan_is_refused_in_words_that_say_what_to_do() {
             given(4),
             rolling().health(slow),
             None,
-            "instance_deadline: 300s is not longer than the minimum healthy time of 300s; no instance could ever be proven",
+            "instance_deadline: 5m is not longer than the minimum healthy time of 5m; no instance could ever be proven",
         ),
         (
             given(4),
@@ -289,13 +289,13 @@ fn a_plan_reads_well_and_survives_its_text() {
            back to:  release R1 (1)\n  \
            size:     4 instances, at most 8 at once, at least 4 serving\n  \
            stage 1:  5 %: 1 x NEW at 5 %, 4 x OLD at 95 %\n            \
-                     hold for 600s\n            \
+                     hold for 10m\n            \
                      check errors at most 0.01 of 100 or more\n            \
                      approval go\n  \
            stage 2:  switch: 4 x NEW at 100 %, 4 x OLD at 0 %\n            \
-                     hold for 3600s\n  \
+                     hold for 1h\n  \
            stage 3:  retire: 4 x NEW at 100 %\n  \
-           limits:   300s for an instance, 600s without progress"
+           limits:   5m for an instance, 10m without progress"
     );
     let json = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
