@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use immutable_core::engine::Engine;
-use immutable_core::model::{LaunchSpec, Release, ServiceName};
+use immutable_core::model::{Fingerprint, Image, ImageLabels, LaunchSpec, Release, ServiceName};
 use immutable_local::{LocalConfig, LocalProvisioner};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,13 @@ impl Demo {
         let spec = images::recipe(self.directory(), &self.service, behaviour)?;
         Ok(Release::new(engine.image(&spec).await?, LaunchSpec::default()))
     }
+}
+
+/// A release without anything in its image, for instances that need none.
+pub(crate) fn bare_release(version: &str) -> Result<Release> {
+    let labels = ImageLabels { version: version.to_owned(), commit: None, built_at: jiff::Timestamp::now() };
+    let (id, fingerprint) = (format!("bare-{version}").parse()?, Fingerprint::of(version));
+    Ok(Release::new(Image { id, fingerprint, parents: Vec::new(), labels }, LaunchSpec::default()))
 }
 
 /// Runs an example to its end, or until somebody stops it, and says what went wrong, if anything did.
