@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::machine::Machine;
 use crate::decide::{FleetView, InstanceView, Phase, World};
 use crate::health::Track;
-use crate::model::{FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, Sample, Verdict};
+use crate::model::{FleetId, InstanceId, Lifecycle, Look as Seen, ObservedFleet, ObservedInstance, Sample, Verdict};
 use crate::provider::{FleetsState, MemberHealth, Pace, ProbeTarget, TrafficState};
 
 /// The pause after the first failed start of a fleet's instances; it doubles with each further one.
@@ -25,7 +25,9 @@ pub(super) struct Assessor {
 
 #[derive(Debug)]
 struct Known {
+    fleet: FleetId,
     track: Track,
+    /// What the last look said, unless it was good.
     evidence: String,
     /// Since when it has not been in use while it should be: its deadline counts from here.
     wanting_since: Timestamp,
@@ -41,6 +43,8 @@ struct Known {
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
+    /// What is known about the last one.
+    last: String,
     retry_at: Option<Timestamp>,
 }
 
@@ -65,7 +69,7 @@ impl Assessor {
                 let before = known.track.verdict(policy, sample.at);
                 known.track.look(policy, sample.at, sample.look);
                 changed |= known.track.verdict(policy, sample.at) != before;
-                known.evidence = sample.evidence;
+                known.evidence = if sample.look == Seen::Good { String::new() } else { sample.evidence };
             }
         }
         changed
@@ -94,15 +98,22 @@ impl Assessor {
         targets
     }
 
-    /// When the next look is due.
-    pub(super) fn next_look(&self) -> Option<Timestamp> {
-        self.instances.values().filter(|known| !known.probing).map(|known| known.probe_due).min()
+    /// When the next look is due. What is due already and was not looked at cannot be looked at.
+    pub(super) fn next_look(&self, now: Timestamp) -> Option<Timestamp> {
+        let ahead = self.instances.values().filter(|known| !known.probing && known.probe_due > now);
+        ahead.map(|known| known.probe_due).min()
     }
 
-    /// The last evidence about an instance that is not healthy, for people.
-    pub(super) fn evidence(&self) -> Option<String> {
-        let ill = self.instances.iter().filter(|(_, known)| !known.was_proven && !known.evidence.is_empty());
-        ill.min_by_key(|(id, _)| (*id).clone()).map(|(id, known)| format!("{id}: {}", known.evidence))
+    /// Looks were lost without an answer, and nobody knows whose: all may be looked at again.
+    pub(super) fn looks_lost(&mut self) {
+        self.instances.values_mut().for_each(|known| known.probing = false);
+    }
+
+    /// The last evidence about an instance of a fleet that is, or was, not healthy, for people.
+    pub(super) fn evidence(&self, fleet: &FleetId) -> Option<String> {
+        let ill = self.instances.iter().filter(|(_, known)| known.fleet == *fleet && !known.evidence.is_empty());
+        let ill = ill.min_by_key(|(id, _)| *id).map(|(id, known)| format!("{id}: {}", known.evidence));
+        ill.or_else(|| self.failures.get(fleet).map(|failures| failures.last.clone()).filter(|last| !last.is_empty()))
     }
 
     /// The world as of these observations.
@@ -142,9 +153,11 @@ impl Assessor {
         let mut instances = Vec::with_capacity(fleet.instances.len());
         for instance in &fleet.instances {
             let known = self.instances.entry(instance.id.clone()).or_insert_with(|| Known {
+                fleet: fleet.id.clone(),
                 track: Track::default(),
                 evidence: String::new(),
-                wanting_since: instance.started_at.min(look.now),
+                // Not from its start: nobody may have looked since then.
+                wanting_since: look.now,
                 out_since: None,
                 was_proven: false,
                 ailing: false,
@@ -154,6 +167,9 @@ impl Assessor {
             });
             let drifted = image.is_some() && instance.image.is_some() && image != instance.image;
             let view = known.view(look, instance, members.get(&instance.id).copied(), drifted);
+            if (view.dead || view.replace) && !drifted {
+                failures.last = known.fate(instance, view.dead);
+            }
             if view.replace && !drifted && !known.was_proven && !known.failed && view.phase != Phase::Ending {
                 known.failed = true;
                 failures.failed(look.now);
@@ -198,6 +214,15 @@ impl Look<'_> {
 }
 
 impl Known {
+    fn fate(&self, instance: &ObservedInstance, dead: bool) -> String {
+        let id = &instance.id;
+        match (dead, self.evidence.as_str()) {
+            (true, _) => format!("{id} stopped by itself"),
+            (false, "") => format!("{id} was not ready in time"),
+            (false, evidence) => format!("{id}: {evidence}"),
+        }
+    }
+
     fn view(
         &mut self,
         look: &mut Look<'_>,

@@ -1,11 +1,11 @@
 //! Every provider call goes through here: the shared budget, the lease, the time limit, the span.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument;
 
 use super::clock::{Clock, Entropy};
@@ -47,17 +47,20 @@ impl Throttle {
     }
 
     /// Waits until a call may be made; the permit is held while it is.
-    async fn enter(&self) -> tokio::sync::SemaphorePermit<'_> {
+    async fn enter(&self) -> SemaphorePermit<'_> {
+        let permit = self.slots.acquire().await.expect("invariant: the semaphore is never closed");
+        // The slot first: a turn in the rate that is taken is used at once.
         if let Some(pause) = self.pause {
-            let at = {
-                let mut next = self.next.lock().await;
-                let at = (*next).max(tokio::time::Instant::now());
-                *next = at + pause;
-                at
-            };
-            tokio::time::sleep_until(at).await;
+            tokio::time::sleep_until(self.take_turn(pause)).await;
         }
-        self.slots.acquire().await.expect("invariant: the semaphore is never closed")
+        permit
+    }
+
+    fn take_turn(&self, pause: Duration) -> tokio::time::Instant {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = (*next).max(tokio::time::Instant::now());
+        *next = at + pause;
+        at
     }
 }
 
@@ -99,19 +102,19 @@ impl Calls {
         self.limited(operation, call).await
     }
 
-    /// Makes a call that changes something, if the lease still holds at this very moment.
-    pub(super) async fn act<T>(
+    /// The permit to make one call that changes something, if the lease still holds once it is the call's turn.
+    pub(super) async fn permit(
         &self,
-        operation: &'static str,
-        lease: (&dyn Journal, &Lease),
-        call: impl Future<Output = Result<T, ProviderError>>,
-    ) -> Result<Result<T, ProviderError>, JournalError> {
-        let _permit = self.throttle.enter().await;
-        lease.0.check(lease.1).await?;
-        Ok(self.limited(operation, call).await)
+        journal: &dyn Journal,
+        lease: &Lease,
+    ) -> Result<SemaphorePermit<'_>, JournalError> {
+        let permit = self.throttle.enter().await;
+        journal.check(lease).await?;
+        Ok(permit)
     }
 
-    async fn limited<T>(
+    /// Waits for the answer, and not for ever. Whoever calls this holds a permit.
+    pub(super) async fn limited<T>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T, ProviderError>>,

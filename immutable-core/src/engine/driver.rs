@@ -2,19 +2,19 @@
 //!
 //! This is the only place that waits, and the only one that spawns.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::assess::Assessor;
+use super::attempts::{Attempts, Trouble};
 use super::calls::Calls;
 use super::error::DriverError;
-use super::event::{Event, Outcome};
+use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
 use crate::analysis::Judgement;
@@ -44,12 +44,17 @@ pub(super) struct Driver {
     pub(super) wishes: mpsc::Receiver<Wish>,
     pub(super) assessor: Assessor,
     pub(super) probes: JoinSet<Probed>,
-    /// Failures in a row, and the pause that they cause.
-    pub(super) failures: u32,
+    pub(super) attempts: Attempts,
+    /// What does not work: observing, looking at instances, acting.
+    pub(super) sight: Trouble,
+    pub(super) looks: Trouble,
+    pub(super) acts: Trouble,
+    /// Until then nothing is tried, because the last try failed.
     pub(super) not_before: Option<Timestamp>,
-    pub(super) trouble: Option<String>,
-    /// The entry in which an action was first intended, as long as it is not known to be done.
-    pub(super) open: HashMap<String, u64>,
+    /// Whether nothing was observed lately.
+    pub(super) blind: bool,
+    /// Whether nobody can wish any more: all handles are gone, the rollout goes on.
+    pub(super) deaf: bool,
 }
 
 /// The answer of one batch of looks.
@@ -100,8 +105,9 @@ impl Driver {
     async fn drive(&mut self) -> Result<Outcome, JournalError> {
         loop {
             let turn = self.turn().await?;
-            if let Some(outcome) = self.machine.outcome() {
-                return Ok(outcome.clone());
+            if let Some(outcome) = self.machine.outcome().cloned() {
+                self.show(Vec::new());
+                return Ok(outcome);
             }
             match turn {
                 // Even then others must be heard: a busy loop would starve them.
@@ -123,13 +129,12 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                wish = self.wishes.recv() => match wish {
+                wish = self.wishes.recv(), if !self.deaf => match wish {
                     Some(wish) => return self.obey(wish).await,
-                    // Nobody can wish any more: the handle is gone, the rollout goes on.
-                    None => tokio::time::sleep(time.unsigned_abs()).await,
+                    None => self.deaf = true,
                 },
                 Some(probed) = self.probes.join_next() => {
-                    if let Ok(probed) = probed && self.looked(probed) {
+                    if self.looked(probed) {
                         return Ok(());
                     }
                 }
@@ -140,7 +145,7 @@ impl Driver {
 
     /// Takes all wishes and looks that have come in meanwhile.
     async fn hear(&mut self) -> Result<(), JournalError> {
-        while let Some(Ok(probed)) = self.probes.try_join_next() {
+        while let Some(probed) = self.probes.try_join_next() {
             self.looked(probed);
         }
         while let Ok(wish) = self.wishes.try_recv() {
@@ -149,17 +154,32 @@ impl Driver {
         Ok(())
     }
 
-    fn looked(&mut self, probed: Probed) -> bool {
-        let samples = probed.samples.unwrap_or_else(|error| {
-            self.trouble = Some(format!("health looks to work again: {error}"));
-            Vec::new()
-        });
+    /// Takes the answer of one batch of looks into account; says whether any verdict changed.
+    fn looked(&mut self, probed: Result<Probed, JoinError>) -> bool {
+        let Ok(probed) = probed else {
+            self.looks.say("health looks to work again: the probe panicked".into());
+            self.assessor.looks_lost();
+            return false;
+        };
+        let samples = match probed.samples {
+            Ok(samples) => {
+                self.looks.is_over();
+                samples
+            }
+            Err(error) => {
+                self.looks.say(format!("health looks to work again: {error}"));
+                Vec::new()
+            }
+        };
         self.assessor.looked(&self.machine, &probed.targets, samples)
     }
 
     async fn obey(&mut self, (command, done): Wish) -> Result<(), JournalError> {
         let events = self.machine.command(self.calls.now(), command);
-        self.record(events).await?;
+        if !events.is_empty() {
+            self.record(events).await?;
+            self.show(Vec::new());
+        }
         // The one who wished may have gone.
         let _ = done.send(());
         Ok(())
@@ -185,24 +205,26 @@ impl Driver {
         let observed = match self.observe().await {
             Ok(observed) => observed,
             Err(error) => {
-                self.trouble = Some(format!("the platform to answer again: {error}"));
-                self.shared.show(&self.machine, &[], self.trouble.as_deref());
-                return Ok(Turn::Until(self.pause_after(Some(&error))));
+                self.blind = true;
+                self.sight.say(format!("the platform to answer again: {error}"));
+                self.show(Vec::new());
+                return Ok(Turn::Until(self.sight.failed(&self.calls, Some(&error))));
             }
         };
+        self.sight.is_over();
+        if std::mem::take(&mut self.blind) {
+            self.record(self.machine.looked_again(self.calls.now())).await?;
+        }
         self.probe(&observed.fleets);
         let judgements = self.judge().await;
         let now = self.calls.now();
-        if let Some(at) = self.not_before.filter(|at| *at > now) {
-            return Ok(Turn::Until(at.min(self.next_turn(now, &observed, None))));
-        }
         let mut step = self.machine.next(now, &observed.world, &judgements);
-        self.machine.note(&observed.world);
         self.explain(&mut step);
+        self.hold_back(now, &mut step);
         let changed = !step.events.is_empty();
         let intent = self.next_seq;
         self.record(std::mem::take(&mut step.events)).await?;
-        self.shared.show(&self.machine, &step.waiting, self.trouble.as_deref());
+        self.show(step.waiting);
         if self.machine.outcome().is_some() {
             return Ok(Turn::Over);
         }
@@ -213,16 +235,42 @@ impl Driver {
         self.act_all(&step.actions, intent, &observed).await
     }
 
-    /// Says why instances are not healthy, where that is what is waited for.
-    fn explain(&self, step: &mut Step) {
-        if let Some(evidence) = self.assessor.evidence() {
-            for event in &mut step.events {
-                if let Event::TurnedBack { reason: super::event::Reason::NoProgress { waiting }, .. } = event {
-                    *waiting = format!("{waiting} ({evidence})");
-                }
-            }
-            step.waiting.push(format!("last look at {evidence}"));
+    /// Leaves out what makes no sense to try yet; an intent that is in the journal already is not written again.
+    fn hold_back(&mut self, now: Timestamp, step: &mut Step) {
+        step.actions = self.attempts.ready(now, std::mem::take(&mut step.actions));
+        if self.not_before.is_some_and(|at| at > now) {
+            step.actions.clear();
         }
+        step.events.retain(|event| !matches!(event, Event::Intended { .. }));
+        if step.actions.iter().any(|action| self.attempts.intent(action).is_none()) {
+            step.events.push(Event::Intended { actions: step.actions.clone(), at: now });
+        }
+    }
+
+    fn show(&self, mut waiting: Vec<String>) {
+        let troubles = [&self.sight, &self.looks, &self.acts];
+        waiting.extend(troubles.into_iter().filter_map(|trouble| trouble.text()).map(ToOwned::to_owned));
+        self.shared.show(&self.machine, waiting);
+    }
+
+    /// Says why instances are not healthy and what does not work, where that is what is waited for.
+    fn explain(&self, step: &mut Step) {
+        let evidence = self.machine.pursued().and_then(|fleet| self.assessor.evidence(&fleet));
+        let evidence = evidence.map(|evidence| format!("last look at {evidence}"));
+        let trouble = [&self.looks, &self.acts].into_iter().filter_map(|trouble| trouble.text());
+        let why: Vec<&str> = evidence.as_deref().into_iter().chain(trouble).collect();
+        if why.is_empty() {
+            return;
+        }
+        for event in &mut step.events {
+            let text = match event {
+                Event::TurnedBack { reason: Reason::NoProgress { waiting }, .. } => waiting,
+                Event::Ended { outcome: Outcome::Stuck { reason }, .. } => reason,
+                _ => continue,
+            };
+            *text = format!("{text} ({})", why.join("; "));
+        }
+        step.waiting.extend(evidence);
     }
 
     async fn observe(&mut self) -> Result<Observed, ProviderError> {
@@ -268,91 +316,87 @@ impl Driver {
 
     /// Tries all actions of one intent at once; they are safe in any order.
     async fn act_all(&mut self, actions: &[Action], intent: u64, observed: &Observed) -> Result<Turn, JournalError> {
-        let mut open = HashMap::with_capacity(actions.len());
-        let mut keys = Vec::with_capacity(actions.len());
-        for action in actions {
-            let text = serde_json::to_string(action).expect("invariant: actions are plain data");
-            let first = self.open.get(&text).copied().unwrap_or(intent);
-            keys.push(format!("{first} {text}"));
-            open.insert(text, first);
-        }
-        let attempts = actions.iter().zip(&keys).map(|(action, key)| self.act(action, key, observed));
+        let intents: Vec<u64> = actions.iter().map(|action| self.attempts.intent(action).unwrap_or(intent)).collect();
+        let attempts = actions.iter().zip(&intents).map(|(action, intent)| self.act(action, *intent, observed));
         let answers = join_all(attempts).await;
-        self.open = open;
-        let (mut worst, mut pending, mut conflict) = (None, None::<Duration>, false);
-        for (action, answer) in actions.iter().zip(answers) {
-            match answer? {
-                Ok(Progress::Done(())) => {
-                    let text = serde_json::to_string(action).expect("invariant: actions are plain data");
-                    self.open.remove(&text);
-                }
-                Ok(Progress::Pending { retry_after, .. }) => {
-                    pending = Some(pending.map_or(retry_after, |least| least.min(retry_after)));
-                }
-                Err(error) if error.kind() == ErrorKind::Conflict => conflict = true,
-                Err(error) => worst = Some(error),
-            }
-        }
         let now = self.calls.now();
+        let (mut worst, mut next, mut conflict) = (None::<ProviderError>, None::<Timestamp>, false);
+        for ((action, intent), answer) in actions.iter().zip(intents).zip(answers) {
+            let (not_before, done) = match answer? {
+                Ok(Progress::Done(())) => (later(now, self.platform.pace.observe), true),
+                Ok(Progress::Pending { retry_after, .. }) => {
+                    let at = later(now, retry_after);
+                    next = Some(next.map_or(at, |least| least.min(at)));
+                    (at, false)
+                }
+                Err(error) => {
+                    conflict |= error.kind() == ErrorKind::Conflict;
+                    let worse = worst.as_ref().is_none_or(|worst| worst.kind().is_transient());
+                    if error.kind() != ErrorKind::Conflict && worse {
+                        worst = Some(error);
+                    }
+                    (now, false)
+                }
+            };
+            self.attempts.tried(action, intent, not_before, done);
+        }
         if let Some(error) = worst {
             if !error.kind().is_transient() {
                 self.record(self.machine.refused(now, error.to_string())).await?;
                 return Ok(Turn::Again);
             }
-            self.trouble = Some(format!("the next try: {error}"));
-            let at = self.pause_after(Some(&error));
+            self.acts.say(format!("the next try: {error}"));
+            let at = self.acts.failed(&self.calls, Some(&error));
             self.not_before = Some(at);
             return Ok(Turn::Until(at));
         }
         if conflict {
             // Somebody else was first: look again soon, and not at once for ever.
-            return Ok(Turn::Until(self.pause_after(None)));
+            return Ok(Turn::Until(self.acts.failed(&self.calls, None)));
         }
-        self.failures = 0;
-        self.trouble = None;
-        match pending {
-            Some(retry_after) => Ok(Turn::Until(now + retry_after.min(self.platform.pace.observe))),
-            None => Ok(Turn::Again),
-        }
+        self.acts.is_over();
+        Ok(next.map_or(Turn::Again, |at| Turn::Until(at.min(later(now, self.platform.pace.observe)))))
     }
 
     async fn act(
         &self,
         action: &Action,
-        key: &str,
+        intent: u64,
         observed: &Observed,
     ) -> Result<Result<Progress<()>, ProviderError>, JournalError> {
-        let context = self.calls.context(&[key]);
-        let lease = (&*self.journal, &self.lease);
+        let text = serde_json::to_string(action).expect("invariant: actions are plain data");
+        let context = self.calls.context(&[&format!("{intent} {text}")]);
         let plan = self.machine.plan();
-        match action {
+        let _permit = self.calls.permit(&*self.journal, &self.lease).await?;
+        Ok(match action {
             Action::Grow { fleet, to } => {
                 let Some(spec) = self.fleet_spec(fleet, *to) else { return Ok(Err(unknown_fleet(fleet))) };
-                self.calls.act("ensure fleet", lease, self.platform.fleets.ensure(&context, &spec)).await
+                self.calls.limited("ensure fleet", self.platform.fleets.ensure(&context, &spec)).await
             }
             Action::Route(change) => {
                 let assignment = assignment(change, observed);
                 let version = &observed.world.version;
                 let call = self.platform.traffic.apply(&context, &plan.route, &assignment, version);
-                self.calls.act("apply route", lease, call).await
+                self.calls.limited("apply route", call).await
             }
             Action::End { fleet, instances } => {
-                let freshness = self.calls.timeout;
-                match RetireProof::new(&observed.world, fleet, instances, self.calls.now(), freshness) {
+                // Made when it is the call's turn: facts grow old in the queue.
+                let (now, freshness) = (self.calls.now(), self.calls.timeout);
+                match RetireProof::new(&observed.world, fleet, instances, now, freshness) {
                     Ok(proof) => {
-                        self.calls.act("retire instances", lease, self.platform.fleets.retire(&context, &proof)).await
+                        self.calls.limited("retire instances", self.platform.fleets.retire(&context, &proof)).await
                     }
                     Err(refusal) => {
                         let error = ProviderError::new(ErrorKind::Conflict, "retire instances", refusal.to_string());
-                        Ok(Err(error.without_effect()))
+                        Err(error.without_effect())
                     }
                 }
             }
             Action::Remove { fleet } => {
                 let call = self.platform.fleets.remove(&context, &plan.service, fleet);
-                self.calls.act("remove fleet", lease, call).await
+                self.calls.limited("remove fleet", call).await
             }
-        }
+        })
     }
 
     fn fleet_spec(&self, fleet: &FleetId, size: u32) -> Option<FleetSpec> {
@@ -367,18 +411,17 @@ impl Driver {
         })
     }
 
-    fn pause_after(&mut self, error: Option<&ProviderError>) -> Timestamp {
-        let pause = self.calls.backoff(self.failures, error);
-        self.failures = self.failures.saturating_add(1);
-        self.calls.now().checked_add(pause).unwrap_or(Timestamp::MAX)
-    }
-
     /// When to look again: as often as the platform's pace says, or earlier when something is due.
     fn next_turn(&self, now: Timestamp, observed: &Observed, wake: Option<Timestamp>) -> Timestamp {
-        let pace = now.checked_add(self.platform.pace.observe).unwrap_or(Timestamp::MAX);
-        let due = [observed.wake, wake, self.assessor.next_look()].into_iter().flatten().filter(|at| *at > now).min();
+        let pace = later(now, self.platform.pace.observe);
+        let due = [observed.wake, wake, self.assessor.next_look(now), self.attempts.next(now), self.not_before];
+        let due = due.into_iter().flatten().filter(|at| *at > now).min();
         due.map_or(pace, |at| at.min(pace))
     }
+}
+
+fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// The whole state of the route after a change: those who are members and stay, and those who join.

@@ -36,6 +36,15 @@ pub enum Event {
     Progressed {
         /// When the rollout goes back unless there is more.
         deadline: Timestamp,
+        /// How near the goal is: only its growth means anything.
+        score: u64,
+    },
+    /// The deadline passed while nobody could look; it is put off, so that somebody looks before anything is judged.
+    LookedAgain {
+        /// When.
+        at: Timestamp,
+        /// When the rollout goes back unless there is progress.
+        deadline: Timestamp,
     },
     /// These actions are about to be tried.
     Intended {
@@ -183,6 +192,7 @@ impl fmt::Display for Event {
                 let actions: Vec<_> = actions.iter().map(ToString::to_string).collect();
                 write!(f, "{}", actions.join("; "))
             }
+            Self::LookedAgain { .. } => write!(f, "looked again after the deadline had passed unseen"),
             Self::GoalReached { .. } => write!(f, "goal reached"),
             Self::GoalLost { .. } => write!(f, "goal lost"),
             Self::Paused { .. } => write!(f, "paused"),

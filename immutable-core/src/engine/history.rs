@@ -11,7 +11,7 @@ pub struct History {
     proven: Vec<Release>,
     failed: Vec<ReleaseId>,
     last: Vec<Event>,
-    route: Option<RouteId>,
+    last_plan: Option<(RouteId, u32)>,
 }
 
 impl History {
@@ -36,7 +36,7 @@ impl History {
     pub(super) fn add(&mut self, event: Event) {
         if let Event::Started { plan, .. } = &event {
             self.last.clear();
-            self.route = Some(plan.route.clone());
+            self.last_plan = Some((plan.route.clone(), plan.budget.desired));
         }
         let release = self.last.iter().find_map(|event| match event {
             Event::Started { plan, .. } => Some(plan.release.clone()),
@@ -83,9 +83,9 @@ impl History {
         &self.last
     }
 
-    /// The route of the last rollout.
-    pub(super) fn route(&self) -> Option<&RouteId> {
-        self.route.as_ref()
+    /// The route of the last rollout, and how many instances the service needed then.
+    pub(super) fn last_plan(&self) -> Option<&(RouteId, u32)> {
+        self.last_plan.as_ref()
     }
 
     /// Whether the last rollout is still going on.

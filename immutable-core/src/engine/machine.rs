@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Judgement};
 use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
-use crate::model::{ApprovalName, InstanceId, RolloutId};
+use crate::model::{ApprovalName, FleetId, InstanceId, RolloutId};
 use crate::plan::{Amount, Gate, Plan, Stage};
 use crate::provider::Window;
 
@@ -37,8 +37,8 @@ pub struct Machine {
     routed: HashSet<InstanceId>,
     /// Instances that this rollout took out of traffic.
     drained: HashSet<InstanceId>,
-    /// The best that was seen on the way to the current goal.
-    best: u64,
+    /// The best that was seen on the way to the current goal, as far as it is in the journal.
+    best: Option<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +58,12 @@ pub struct Step {
     pub waiting: Vec<String>,
     /// When there is something to decide at the latest, whatever happens.
     pub wake: Option<Timestamp>,
+}
+
+impl Step {
+    fn has_progress(&self, now: Timestamp) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::Progressed { deadline, .. } if *deadline > now))
+    }
 }
 
 /// A wish of a person.
@@ -95,7 +101,7 @@ impl Machine {
             outcome: None,
             routed: HashSet::new(),
             drained: HashSet::new(),
-            best: 0,
+            best: None,
         };
         machine.deadline = machine.progress_deadline(at);
         events.for_each(|event| machine.apply(&event));
@@ -114,7 +120,11 @@ impl Machine {
                 self.paused = None;
                 self.begin(*deadline);
             }
-            Event::Progressed { deadline } => self.deadline = *deadline,
+            Event::Progressed { deadline, score } => {
+                self.deadline = *deadline;
+                self.best = Some(*score);
+            }
+            Event::LookedAgain { deadline, .. } => self.deadline = *deadline,
             Event::GoalReached { at, hold_until } => {
                 self.reached = Some(*hold_until);
                 self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
@@ -140,7 +150,7 @@ impl Machine {
         self.deadline = deadline;
         self.reached = None;
         self.measured_from = None;
-        self.best = 0;
+        self.best = None;
     }
 
     fn intend(&mut self, actions: &[Action]) {
@@ -187,7 +197,7 @@ impl Machine {
         let arrived = reached(world, &stage.goal, self.plan.switch, |size| self.enough(size));
         let mut step = self.pursue(now, world, &stage.goal, decision, arrived);
         match (arrived, self.reached) {
-            (false, _) if self.reached.is_none() && now >= self.deadline => {
+            (false, None) if now >= self.deadline && !step.has_progress(now) => {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }
             (false, Some(_)) => {
@@ -236,7 +246,7 @@ impl Machine {
                 },
             );
         }
-        if now >= self.deadline {
+        if now >= self.deadline && !step.has_progress(now) {
             let waiting = step.waiting.join(", ");
             return end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
         }
@@ -266,11 +276,8 @@ impl Machine {
         if step.waiting.is_empty() && !arrived {
             step.waiting.push(format!("the world to become: {goal}"));
         }
-        let deadline = self.progress_deadline(now);
-        // A deadline that moves by less than a twentieth is not worth a write.
-        let worth = later(self.deadline, self.plan.limits.progress_deadline / 20);
-        if !arrived && score(world, goal) > self.best && deadline >= worth {
-            step.events.push(Event::Progressed { deadline });
+        if !arrived {
+            step.events.extend(self.progress(now, score(world, goal)));
         }
         if !step.actions.is_empty() {
             step.events.push(Event::Intended { actions: step.actions.clone(), at: now });
@@ -278,14 +285,31 @@ impl Machine {
         step
     }
 
-    /// Remembers the best that was seen on the way; not an event, since only its effect on the deadline matters.
-    pub fn note(&mut self, world: &World) {
-        let goal = match &self.course {
-            Course::Forward { stage } => Some(self.plan.stages[*stage].goal.clone()),
-            Course::Back { .. } => self.plan.way_back().map(|(goal, _)| goal),
-        };
-        if let Some(goal) = goal {
-            self.best = self.best.max(score(world, &goal));
+    /// The first look at a goal says what progress is measured against; only what comes after it is progress.
+    fn progress(&self, now: Timestamp, score: u64) -> Option<Event> {
+        let Some(best) = self.best else { return Some(Event::Progressed { deadline: self.deadline, score }) };
+        let deadline = self.progress_deadline(now);
+        // A deadline that moves by less than a twentieth is not worth a write.
+        let worth = later(self.deadline, self.plan.limits.progress_deadline / 20);
+        (score > best && deadline >= worth).then_some(Event::Progressed { deadline, score })
+    }
+
+    /// What it means that the world can be seen again, after a time in which nobody could look.
+    ///
+    /// A deadline that passed in that time says nothing: what happened meanwhile has to be looked at first.
+    pub fn looked_again(&self, now: Timestamp) -> Vec<Event> {
+        let counts = self.outcome.is_none() && self.paused.is_none() && self.reached.is_none();
+        if !counts || now < self.deadline {
+            return Vec::new();
+        }
+        vec![Event::LookedAgain { at: now, deadline: later(now, self.plan.limits.instance_deadline) }]
+    }
+
+    /// The fleet that the current goal is about, if it is about one.
+    pub(super) fn pursued(&self) -> Option<FleetId> {
+        match &self.course {
+            Course::Forward { .. } => Some(self.plan.target.clone()),
+            Course::Back { .. } => self.plan.previous_fleet(),
         }
     }
 

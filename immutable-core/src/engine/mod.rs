@@ -14,6 +14,7 @@
 //! and the journal has what is needed to continue.
 
 mod assess;
+mod attempts;
 mod calls;
 mod clock;
 mod driver;
@@ -44,6 +45,7 @@ use crate::model::{Image, OwnerId, ReleaseId, RolloutId, ServiceName, Weight};
 use crate::plan::{Amount, Facts, Plan, PlanError, RolloutSpec, StageSpec, Strategy, compile};
 use crate::provider::{ImageSpec, Platform, Progress};
 use assess::Assessor;
+use attempts::{Attempts, Trouble};
 use calls::{Calls, Throttle};
 use driver::Driver;
 use rollout::Shared;
@@ -58,6 +60,8 @@ pub struct Engine {
     owner: OwnerId,
     throttle: Arc<Throttle>,
     live: Mutex<HashMap<ServiceName, Rollout>>,
+    /// For each service, the right to start a rollout of it: two at once would fence each other.
+    starting: Mutex<HashMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     drivers: Mutex<JoinSet<()>>,
 }
 
@@ -117,6 +121,7 @@ impl EngineBuilder {
             owner,
             throttle: Arc::new(Throttle::new(budget)),
             live: Mutex::default(),
+            starting: Mutex::default(),
             drivers: Mutex::default(),
         }
     }
@@ -184,6 +189,8 @@ impl Engine {
     /// # Errors
     /// [`StartError::Plan`] when it cannot work, [`StartError::Live`] when another rollout of the service is going on.
     pub async fn start(&self, spec: RolloutSpec) -> Result<Rollout, StartError> {
+        let starting = self.starting(&spec.service);
+        let _one_at_a_time = starting.lock().await;
         if let Some(rollout) = self.live(&spec.service) {
             return same_or_live(&spec, rollout);
         }
@@ -236,10 +243,11 @@ impl Engine {
             None if history.failed().contains(to) => return Err(PlanError::NotProven(*to).into()),
             None => return Err(PlanError::UnknownRelease(*to).into()),
         };
-        let route = history.route().cloned().ok_or(PlanError::UnknownRelease(*to))?;
+        let (route, desired) = history.last_plan().cloned().ok_or(PlanError::UnknownRelease(*to))?;
         let at_once = StageSpec::new("return", Weight::FULL).size(Amount::Percent(100)).replacing_old();
         let strategy = Strategy::stages("roll-back", [at_once]);
-        self.start(RolloutSpec::new(service.clone(), route, release, strategy)).await
+        // The size that was asked for: how many are left of a release that fails says nothing.
+        self.start(RolloutSpec::new(service.clone(), route, release, strategy).desired(desired)).await
     }
 
     /// The past of a service.
@@ -252,7 +260,12 @@ impl Engine {
 
     fn live(&self, service: &ServiceName) -> Option<Rollout> {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.get(service).filter(|rollout| rollout.end.borrow().is_none()).cloned()
+        live.get(service).filter(|rollout| rollout.is_driven()).cloned()
+    }
+
+    fn starting(&self, service: &ServiceName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(starting.entry(service.clone()).or_default())
     }
 
     fn calls(&self, rollout: Option<RolloutId>, epoch: u64) -> Calls {
@@ -315,10 +328,13 @@ impl Engine {
             wishes: heard,
             assessor: Assessor::default(),
             probes: JoinSet::new(),
-            failures: 0,
+            attempts: Attempts::default(),
+            sight: Trouble::default(),
+            looks: Trouble::default(),
+            acts: Trouble::default(),
             not_before: None,
-            trouble: None,
-            open: HashMap::new(),
+            blind: true,
+            deaf: false,
         };
         let span = tracing::info_span!("rollout", %service, rollout = %rollout.id());
         let task = tracing::Instrument::instrument(

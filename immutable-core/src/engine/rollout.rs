@@ -34,7 +34,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(machine: &Machine, events: Vec<Event>) -> Self {
         let count = watch::Sender::new(events.len());
-        Self { events: Mutex::new(events), count, status: watch::Sender::new(status(machine, &[], None)) }
+        Self { events: Mutex::new(events), count, status: watch::Sender::new(status(machine, Vec::new())) }
     }
 
     pub(super) fn publish(&self, events: Vec<Event>) {
@@ -43,8 +43,8 @@ impl Shared {
         self.count.send_replace(all.len());
     }
 
-    pub(super) fn show(&self, machine: &Machine, waiting: &[String], trouble: Option<&str>) {
-        let status = status(machine, waiting, trouble);
+    pub(super) fn show(&self, machine: &Machine, waiting: Vec<String>) {
+        let status = status(machine, waiting);
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
             *shown = status;
@@ -57,10 +57,8 @@ impl Shared {
     }
 }
 
-fn status(machine: &Machine, waiting: &[String], trouble: Option<&str>) -> Status {
+fn status(machine: &Machine, waiting: Vec<String>) -> Status {
     let plan = machine.plan();
-    let ended = machine.outcome().is_some();
-    let waiting = waiting.iter().map(String::as_str).chain(trouble).filter(|_| !ended).map(ToOwned::to_owned).collect();
     Status {
         rollout: machine.rollout().clone(),
         service: plan.service.clone(),
@@ -69,7 +67,7 @@ fn status(machine: &Machine, waiting: &[String], trouble: Option<&str>) -> Statu
         stages: plan.stages.len(),
         going_back: machine.reason().map(ToString::to_string),
         paused: machine.is_paused(),
-        waiting,
+        waiting: if machine.outcome().is_none() { waiting } else { Vec::new() },
         outcome: machine.outcome().cloned(),
     }
 }
@@ -93,8 +91,8 @@ impl Rollout {
         let state = (shared, count, self.end.clone(), 0);
         Box::pin(stream::unfold(state, |(shared, mut count, mut end, index)| async move {
             loop {
-                // Before the last look, so that no event can come between them.
-                let ended = end.borrow().is_some();
+                // Before the last look, so that no event can come between them. A driver that is gone says nothing more.
+                let ended = end.borrow().is_some() || end.has_changed().is_err();
                 if let Some(event) = shared.event(index) {
                     return Some((event, (shared, count, end, index + 1)));
                 }
@@ -102,8 +100,8 @@ impl Rollout {
                     return None;
                 }
                 tokio::select! {
-                    changed = count.changed() => changed.ok()?,
-                    changed = end.changed() => changed.ok()?,
+                    _ = count.changed() => {}
+                    _ = end.changed() => {}
                 }
             }
         }))
@@ -114,8 +112,8 @@ impl Rollout {
         self.shared.status.borrow().clone()
     }
 
-    /// Stops it at once, wherever it is: nothing is started, moved or ended until [`resume`](Self::resume).
-    /// Time in a pause burns no deadline. Returns when the pause is in the journal.
+    /// Stops it at once, in any stage: nothing is started, moved or ended until [`resume`](Self::resume).
+    /// Time in a pause burns no deadline. Returns when the pause is in the journal. The way back is not paused.
     ///
     /// # Errors
     /// [`DriverError`] when nobody drives the rollout any more.
@@ -163,6 +161,12 @@ impl Rollout {
         let mut end = self.end.clone();
         let ended = end.wait_for(Option::is_some).await.map_err(|_| DriverError::Dropped)?;
         ended.clone().unwrap_or(Err(DriverError::Dropped))
+    }
+
+    /// Whether somebody drives it.
+    pub(super) fn is_driven(&self) -> bool {
+        // Without an end, a closed channel is a driver that is gone.
+        self.end.borrow().is_none() && self.end.has_changed().is_ok()
     }
 
     async fn wish(&self, command: Command) -> Result<(), DriverError> {
