@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use immutable_core::engine::Engine;
 use immutable_core::model::{Fingerprint, Image, ImageLabels, LaunchSpec, Release, ServiceName};
+use immutable_core::provider::ErrorKind;
 use immutable_local::{LocalConfig, LocalProvisioner};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::sleep;
 
 use super::images;
 use super::service::Behaviour;
@@ -31,6 +34,20 @@ impl Demo {
         let spec = images::recipe(self.directory(), &self.service, behaviour)?;
         Ok(Release::new(engine.image(&spec).await?, LaunchSpec::default()))
     }
+
+    /// Ends all instances at once.
+    async fn shut_down(&self) -> Result<()> {
+        let provisioner = LocalProvisioner::new(LocalConfig::new(self.directory()));
+        let mut tries = 0;
+        loop {
+            // A call that was under way when its future was dropped goes on for a moment, and would be a conflict.
+            sleep(Duration::from_millis(50)).await;
+            match provisioner.shut_down(&self.service).await {
+                Err(error) if error.kind() == ErrorKind::Conflict && tries < 100 => tries += 1,
+                result => return Ok(result?),
+            }
+        }
+    }
 }
 
 /// A release without anything in its image, for instances that need none.
@@ -51,8 +68,7 @@ pub(crate) async fn run(example: impl AsyncFnOnce(&Demo) -> Result<()>) -> ExitC
             result = example(&demo) => result,
             stopped = stopped() => Err(stopped.map_or_else(Into::into, |()| "it was stopped before its end".into())),
         };
-        let provisioner = LocalProvisioner::new(LocalConfig::new(demo.directory()));
-        result.and(provisioner.shut_down(&demo.service).await.map_err(Into::into))
+        result.and(demo.shut_down().await)
     };
     match ended.await {
         Ok(()) => ExitCode::SUCCESS,
