@@ -148,6 +148,17 @@ impl Stand {
             .unwrap()
     }
 
+    /// Whether no instance of a release was ever put into traffic.
+    pub(crate) fn was_never_routed(&self, version: &str) -> bool {
+        let (log, ensured) = (self.cloud.log(), format!("ensure fleet {} to", self.fleet(version)));
+        let names = |list: &str| list.split(", ").map(String::from).collect::<Vec<_>>();
+        let started = log.iter().filter(|line| line.contains(&ensured));
+        let started: BTreeSet<_> =
+            started.filter_map(|line| line.split_once(": started ")).flat_map(|(_, list)| names(list)).collect();
+        let routed = log.iter().filter_map(|line| Some(line.split_once(", in ")?.1.split_once(", out ")?.0));
+        !started.is_empty() && routed.flat_map(names).all(|name| !started.contains(&name))
+    }
+
     /// Exactly one release is there, whole, with all of the traffic; nothing is left of any other.
     pub(crate) async fn assert_only(&self, version: &str, desired: u32, note: &str) {
         // Whatever went last is gone after a while.
