@@ -109,11 +109,15 @@ impl Assessor {
         self.instances.values_mut().for_each(|known| known.probing = false);
     }
 
-    /// The last evidence about an instance of a fleet that is, or was, not healthy, for people.
+    /// What became of the last instance of a fleet that had to be replaced, for people.
+    pub(super) fn fate(&self, fleet: &FleetId) -> Option<String> {
+        self.failures.get(fleet).map(|failures| failures.last.clone()).filter(|last| !last.is_empty())
+    }
+
+    /// The last evidence about an instance of a fleet that is not healthy, for people.
     pub(super) fn evidence(&self, fleet: &FleetId) -> Option<String> {
         let ill = self.instances.iter().filter(|(_, known)| known.fleet == *fleet && !known.evidence.is_empty());
-        let ill = ill.min_by_key(|(id, _)| *id).map(|(id, known)| format!("{id}: {}", known.evidence));
-        ill.or_else(|| self.failures.get(fleet).map(|failures| failures.last.clone()).filter(|last| !last.is_empty()))
+        ill.min_by_key(|(id, _)| *id).map(|(id, known)| format!("last look at {id}: {}", known.evidence))
     }
 
     /// The world as of these observations.

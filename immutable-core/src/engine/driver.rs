@@ -255,10 +255,11 @@ impl Driver {
 
     /// Says why instances are not healthy and what does not work, where that is what is waited for.
     fn explain(&self, step: &mut Step) {
-        let evidence = self.machine.pursued().and_then(|fleet| self.assessor.evidence(&fleet));
-        let evidence = evidence.map(|evidence| format!("last look at {evidence}"));
+        let fleet = self.machine.pursued();
+        let evidence = fleet.as_ref().and_then(|fleet| self.assessor.evidence(fleet));
+        let fate = fleet.as_ref().and_then(|fleet| self.assessor.fate(fleet));
         let trouble = [&self.looks, &self.acts].into_iter().filter_map(|trouble| trouble.text());
-        let why: Vec<&str> = evidence.as_deref().into_iter().chain(trouble).collect();
+        let why: Vec<&str> = fate.as_deref().into_iter().chain(evidence.as_deref()).chain(trouble).collect();
         if why.is_empty() {
             return;
         }

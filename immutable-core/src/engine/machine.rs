@@ -276,7 +276,8 @@ impl Machine {
         if step.waiting.is_empty() && !arrived {
             step.waiting.push(format!("the world to become: {goal}"));
         }
-        if !arrived {
+        // What was reached and is lost again comes with its own deadline.
+        if !arrived && self.reached.is_none() {
             step.events.extend(self.progress(now, score(world, goal)));
         }
         if !step.actions.is_empty() {

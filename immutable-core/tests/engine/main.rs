@@ -1,0 +1,13 @@
+//! The engine under tokio's paused time, with the simulated cloud as its platform.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod bad_releases;
+mod harness;
+mod pace;
+mod releases;
+mod restarts;
+mod steering;
+mod strategies;
+mod telling;
+mod trouble;
