@@ -9,11 +9,19 @@ use immutable_core::model::Fingerprint;
 use walkdir::WalkDir;
 
 use crate::error::AtPath;
+use crate::stamp::{Moment, Stamp};
 
 /// Replaces a file: readers see the old content or the new, never a part. Survives a crash of this process, not of the machine.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_beside(path, bytes)?;
     fs::rename(path.with_extension("tmp"), path).at(path)
+}
+
+/// Makes a file that is not there yet. A reader without the lock that guards it may see it empty.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).at(path)?;
+    // In one piece: what is killed meanwhile leaves all of it behind, or nothing.
+    file.write_all(bytes).at(path)
 }
 
 /// Like [`write_whole`], and survives a crash of the machine.
@@ -71,6 +79,14 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// The stamp of a file, or nothing where there is none.
+pub(crate) fn stamp_if_there(path: &Path) -> io::Result<Option<Stamp>> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        metadata => metadata.at(path).map(|metadata| Some(Stamp::of(&metadata))),
+    }
+}
+
 /// A safe file name for any name: no separator, no leading dot, at most 200 bytes, distinct on file systems that ignore case.
 pub(crate) fn file_name(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
@@ -102,6 +118,11 @@ impl Lock {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).at(path),
         }
+    }
+
+    /// What time it is by the clock of the file system that the lock is on.
+    pub(crate) fn moment(&self) -> io::Result<Moment> {
+        Moment::now(&self.0)
     }
 }
 

@@ -16,6 +16,7 @@ mod image_builder;
 mod metric_source;
 mod provisioner;
 mod secret_source;
+mod stamp;
 mod traffic_switch;
 
 use std::sync::Arc;

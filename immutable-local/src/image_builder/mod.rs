@@ -13,8 +13,8 @@ use immutable_core::provider::{ErrorKind, ImageBuilder, ImageSpec, OpContext, Pr
 use jiff::Timestamp;
 
 use self::recipe::BuildPlan;
-pub(crate) use self::store::ImageStore;
-use self::store::Manifest;
+pub(crate) use self::store::{ImageStore, Manifest};
+pub(crate) use self::tree::Hashes;
 use crate::config::{Clock, absolute};
 use crate::error::{VerifyError, blocking, busy, io_error};
 use crate::provisioner::Registry;
@@ -150,7 +150,7 @@ impl LocalImageBuilder {
         if !images.iter().any(|other| other.image.fingerprint == *fingerprint) {
             return Ok(Progress::Done(()));
         }
-        if let Some(user) = registry.instances().map_err(failed)?.iter().find(|one| one.image == *fingerprint) {
+        if let Some(user) = registry.instances(None).map_err(failed)?.iter().find(|one| one.image == *fingerprint) {
             return in_use(format!("instance {} runs the image: retire it first", user.id));
         }
         if let Some(child) = images.iter().find(|other| other.image.parents.contains(fingerprint)) {

@@ -19,9 +19,10 @@ use immutable_core::model::{Fingerprint, Image, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{BuildPlan, LayerPlan};
-use super::tree::{self, Files, Mismatch};
+use super::tree::{self, Files, Hashes, Mismatch};
 use crate::error::{AtPath, Drift, VerifyError};
 use crate::files::{self, Lock};
+use crate::stamp::Moment;
 
 /// What an image consists of. Versioned: a program that does not know the version does not touch the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +87,24 @@ impl ImageStore {
 
     /// Reads an image and compares every file with what was built.
     pub(crate) fn verify(&self, fingerprint: &Fingerprint) -> Result<Manifest, VerifyError> {
-        let fingerprint = *fingerprint;
+        self.verify_with(*fingerprint, tree::check)
+    }
+
+    /// Like [`verify`](Self::verify), without reading those files again that are as they were when they were read for `hashes`.
+    pub(crate) fn verify_again(
+        &self,
+        fingerprint: &Fingerprint,
+        hashes: &mut Hashes,
+        moment: Moment,
+    ) -> Result<Manifest, VerifyError> {
+        self.verify_with(*fingerprint, |tree, files| tree::check_again(tree, files, hashes, moment))
+    }
+
+    fn verify_with(
+        &self,
+        fingerprint: Fingerprint,
+        check: impl FnOnce(&Path, &Files) -> Result<(), Mismatch>,
+    ) -> Result<Manifest, VerifyError> {
         let drifted = |path: String, drift| VerifyError::Drifted { fingerprint, path, drift };
         let unreadable = |path: String, source| VerifyError::Unreadable { fingerprint, path, source };
         let list = "manifest.json".to_owned();
@@ -98,7 +116,7 @@ impl ImageStore {
             Ok(named) if named == fingerprint && manifest.image.fingerprint == fingerprint => {}
             _ => return Err(drifted(list, Drift::Changed)),
         }
-        match tree::check(&self.tree(&fingerprint), &manifest.files) {
+        match check(&self.tree(&fingerprint), &manifest.files) {
             Ok(()) => Ok(manifest),
             Err(Mismatch::Drift(path, drift)) => Err(drifted(path, drift)),
             Err(Mismatch::Unreadable(path, source)) => Err(unreadable(path, source)),

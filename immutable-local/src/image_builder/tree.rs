@@ -1,7 +1,7 @@
 //! Trees of files: hashing, copying, linking, and comparing what is on disk with what was built.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use walkdir::WalkDir;
 
 use crate::error::{AtPath, Drift};
 use crate::files::sync_directory;
+use crate::stamp::{Memo, Moment, Stamp};
 
 /// One file of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,8 +85,32 @@ pub(crate) enum Mismatch {
     Unreadable(String, io::Error),
 }
 
+/// The contents of files that were read before, by their paths in the tree.
+pub(crate) type Hashes = Memo<String, Fingerprint>;
+
 /// Compares a tree on disk with its list of files, content for content; the first difference in the order of paths is told.
 pub(crate) fn check(tree: &Path, files: &Files) -> Result<(), Mismatch> {
+    check_with(tree, files, |_, path, _| hash_file(path))
+}
+
+/// Like [`check`], without reading those files again that are as they were when they were read for `hashes`.
+pub(crate) fn check_again(tree: &Path, files: &Files, hashes: &mut Hashes, moment: Moment) -> Result<(), Mismatch> {
+    check_with(tree, files, |name, path, metadata| {
+        let stamp = Stamp::of(metadata);
+        if let Some(known) = hashes.recall(name, &stamp) {
+            return Ok(known);
+        }
+        let sha256 = hash_file(path)?;
+        hashes.keep(name.clone(), stamp, moment, &sha256);
+        Ok(sha256)
+    })
+}
+
+fn check_with(
+    tree: &Path,
+    files: &Files,
+    mut hash: impl FnMut(&String, &Path, &Metadata) -> io::Result<Fingerprint>,
+) -> Result<(), Mismatch> {
     let mut found = BTreeMap::new();
     for entry in WalkDir::new(tree).min_depth(1) {
         let entry = entry.map_err(|error| {
@@ -108,7 +133,9 @@ pub(crate) fn check(tree: &Path, files: &Files) -> Result<(), Mismatch> {
         }
         // A symbolic link to the right content is not what was built.
         let same = found[path].is_file()
-            && read_entry(&join(tree, path)).map_err(|error| Mismatch::Unreadable(path.clone(), error))? == *entry;
+            && read_entry(path, &join(tree, path), &mut hash)
+                .map_err(|error| Mismatch::Unreadable(path.clone(), error))?
+                == *entry;
         if !same {
             return Err(Mismatch::Drift(path.clone(), Drift::Changed));
         }
@@ -131,9 +158,14 @@ pub(crate) fn changed_meanwhile(source: &Path) -> io::Error {
     io::Error::other(format!("{} was changed while it was being copied; build again", source.display()))
 }
 
-fn read_entry(path: &Path) -> io::Result<FileEntry> {
-    let executable = fs::symlink_metadata(path)?.permissions().mode() & 0o111 != 0;
-    Ok(FileEntry { executable, sha256: hash_file(path)? })
+fn read_entry(
+    name: &String,
+    path: &Path,
+    hash: &mut impl FnMut(&String, &Path, &Metadata) -> io::Result<Fingerprint>,
+) -> io::Result<FileEntry> {
+    let metadata = fs::symlink_metadata(path)?;
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    Ok(FileEntry { executable, sha256: hash(name, path, &metadata)? })
 }
 
 fn relative(tree: &Path, path: &Path) -> String {
@@ -227,5 +259,29 @@ mod tests {
             },
             Some(("data", Drift::Changed)),
         );
+    }
+
+    #[test]
+    fn what_was_compared_before_is_read_again_once_it_was_changed() {
+        let root = tempfile::tempdir().unwrap();
+        let (tree, marker) = (root.path().join("tree"), File::create(root.path().join("marker")).unwrap());
+        let files = Files::from([("data".to_owned(), entry("data", false))]);
+        let path = tree.join("data");
+        make_parent(&path).unwrap();
+        fs::write(&path, "data").unwrap();
+        let mut hashes = Hashes::default();
+        let mut check = || check_again(&tree, &files, &mut hashes, Moment::now(&marker).unwrap()).is_ok();
+        let before = fs::metadata(&path).unwrap().modified().unwrap();
+        for _ in 0..100 {
+            assert!(check());
+        }
+        fs::write(&path, "Data").unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+        assert!(!check());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "Data").unwrap();
+        assert!(!check());
+        fs::write(&path, "data").unwrap();
+        assert!(check());
     }
 }

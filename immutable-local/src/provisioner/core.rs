@@ -1,12 +1,12 @@
 //! What a provisioner does on disk and with processes. All of it blocks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use immutable_core::decide::RetireProof;
-use immutable_core::model::{FleetId, FleetSpec, InstanceId, Lifecycle, ServiceName};
+use immutable_core::model::{Fingerprint, FleetId, FleetSpec, InstanceId, Lifecycle, ServiceName};
 use immutable_core::provider::{ErrorKind, FleetsState, Progress, ProviderError};
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,10 +17,13 @@ use super::survey::{Surveyed, fleets_of};
 use crate::config::LocalConfig;
 use crate::error::{busy, io_error};
 use crate::files::Lock;
-use crate::image_builder::ImageStore;
+use crate::image_builder::{Hashes, ImageStore, Manifest};
 
 /// The processes that this provisioner started itself; those must be waited for to be gone.
 pub(super) type Children = HashMap<InstanceId, Child>;
+
+/// The contents of this many images are remembered. A rollout starts instances of two at most.
+const MAX_HASHED_IMAGES: usize = 8;
 
 /// The state of a provisioner.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Core {
     pub(super) config: LocalConfig,
     pub(super) registry: Registry,
     images: ImageStore,
+    /// What the files of the images that were verified last had in them.
+    hashes: Mutex<BTreeMap<Fingerprint, Hashes>>,
     /// Also the turn of a call: one at a time in this process. The lock file is for other processes.
     children: Mutex<Children>,
 }
@@ -36,7 +41,7 @@ impl Core {
     pub(super) fn new(config: LocalConfig) -> Self {
         let registry = Registry::new(config.root.clone());
         let images = ImageStore::new(config.root.clone());
-        Self { config, registry, images, children: Mutex::default() }
+        Self { config, registry, images, hashes: Mutex::default(), children: Mutex::default() }
     }
 
     fn turn(&self) -> MutexGuard<'_, Children> {
@@ -101,7 +106,7 @@ impl Core {
             None
         } else {
             let fingerprint = &spec.release.image().fingerprint;
-            Some(self.images.verify(fingerprint).map_err(|error| error.into_provider(operation))?)
+            Some(self.verify(operation, fingerprint, &lock)?)
         };
         if missing > 0 && secrets.is_none() {
             return Ok(busy("an instance ended while the fleet was being looked at"));
@@ -115,6 +120,17 @@ impl Core {
         let launch = Launch { operation, spec, tree: &tree, command: &manifest.command, secrets, now };
         launch.run(&self.registry, &mut children, missing, ports)?;
         Ok(Progress::Done(()))
+    }
+
+    /// Compares every file of an image with what was built, before instances are started from it.
+    fn verify(&self, operation: &str, image: &Fingerprint, lock: &Lock) -> Result<Manifest, ProviderError> {
+        let moment = lock.moment().map_err(|error| io_error(operation, error).without_effect())?;
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        if hashes.len() >= MAX_HASHED_IMAGES && !hashes.contains_key(image) {
+            hashes.clear();
+        }
+        let known = hashes.entry(*image).or_default();
+        self.images.verify_again(image, known, moment).map_err(|error| error.into_provider(operation))
     }
 
     pub(super) fn observe(
@@ -137,7 +153,7 @@ impl Core {
         operation: &str,
         service: &ServiceName,
     ) -> Result<Vec<(InstanceId, u32)>, ProviderError> {
-        let records = self.registry.instances().map_err(|error| io_error(operation, error).without_effect())?;
+        let records = self.registry.instances(None).map_err(|error| io_error(operation, error).without_effect())?;
         let ours = records.into_iter().filter(|record| record.service == *service);
         Ok(ours.filter_map(|record| record.process.map(|process| (record.id, process.pid))).collect())
     }

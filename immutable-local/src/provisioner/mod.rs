@@ -26,7 +26,8 @@ use crate::error::blocking;
 ///
 /// # What an instance is
 /// A process in a group of its own, with the command of its image, started only after every file of the image was compared
-/// with what was built. Its working directory is its own; standard input is empty; what it prints goes to the files `stdout`
+/// with what was built; a file that this provisioner has compared before is read again unless its inode, size and times of
+/// change are the same, which every write changes. Its working directory is its own; standard input is empty; what it prints goes to the files `stdout`
 /// and `stderr` in its directory. It listens on `127.0.0.1` at the port in `PORT`.
 ///
 /// Its environment is `PATH`, `HOME`, `LANG` and `TZ` of this process, then the configuration values and secrets of the

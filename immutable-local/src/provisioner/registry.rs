@@ -10,9 +10,11 @@
 //!
 //! Names that start with a dot are instances that are gone; whoever has the lock next clears them away.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use immutable_core::model::{Fingerprint, FleetId, FleetSpec, InstanceId, Release, ReleaseId, RolloutId, ServiceName};
 use jiff::Timestamp;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::process::ProcessIdentity;
 use crate::error::AtPath;
 use crate::files::{self, Lock};
+use crate::stamp::Memo;
 
 const VERSION: u32 = 1;
 
@@ -88,11 +91,13 @@ impl InstanceRecord {
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
     root: PathBuf,
+    /// The records of instances as they were read, by the names of their directories.
+    known: Arc<Mutex<Memo<String, InstanceRecord>>>,
 }
 
 impl Registry {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, known: Arc::default() }
     }
 
     /// The right to change fleets and instances.
@@ -126,12 +131,40 @@ impl Registry {
         }
     }
 
-    /// All instances that have a record.
-    pub(crate) fn instances(&self) -> io::Result<Vec<InstanceRecord>> {
+    /// All instances that have a record. With the lock it also clears away what is left of those that are gone or were
+    /// never begun.
+    pub(crate) fn instances(&self, lock: Option<&Lock>) -> io::Result<Vec<InstanceRecord>> {
         let directory = self.root.join("instances");
         let names = files::names(&directory)?;
-        let shown = names.iter().filter(|name| !name.starts_with('.'));
-        shown.filter_map(|name| read(&directory.join(name).join("record.json")).transpose()).collect()
+        let moment = lock.map(Lock::moment).transpose()?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = Vec::with_capacity(names.len());
+        for name in &names {
+            let place = directory.join(name);
+            if name.starts_with('.') {
+                if lock.is_some() {
+                    let _ = files::remove_tree(&place);
+                }
+                continue;
+            }
+            let path = place.join("record.json");
+            // Most records are as they were at the last look, and looks are frequent.
+            let stamp = files::stamp_if_there(&path)?;
+            if let Some(record) = stamp.and_then(|stamp| known.recall(name, &stamp)) {
+                records.push(record);
+            } else if let Some(record) = read(&path)? {
+                if let (Some(stamp), Some(moment)) = (stamp, moment) {
+                    known.keep(name.clone(), stamp, moment, &record);
+                }
+                records.push(record);
+            } else if lock.is_some() {
+                // The record comes before the process. An empty one is what a crash of the machine can leave.
+                files::remove_tree(&place)?;
+            }
+        }
+        let names: HashSet<&String> = names.iter().collect();
+        known.retain(|name| names.contains(name));
+        Ok(records)
     }
 
     /// Makes the directory of a new instance, with its record in it. The id must be new.
@@ -141,7 +174,7 @@ impl Registry {
         fs::create_dir_all(&parent).at(&parent)?;
         fs::create_dir(&directory).at(&directory)?;
         fs::create_dir(directory.join("work")).at(&directory)?;
-        self.save(record)
+        files::write_new(&directory.join("record.json"), &serde_json::to_vec(record)?)
     }
 
     /// Replaces the record of an instance. Not made to survive a crash of the machine: no process does either.
@@ -153,23 +186,8 @@ impl Registry {
     pub(crate) fn discard(&self, id: &InstanceId) -> io::Result<()> {
         let gone = self.root.join("instances").join(format!(".gone-{}", files::file_name(id.as_str())));
         fs::rename(self.directory(id), &gone).at(&gone)?;
-        // A process that was killed just now may hold this up for a moment; `clean_up` comes back to it.
+        // A process that was killed just now may hold this up for a moment; the next look comes back to it.
         let _ = files::remove_tree(&gone);
-        Ok(())
-    }
-
-    /// Clears away what is left of instances that are gone or were never begun. Needs the lock.
-    pub(crate) fn clean_up(&self) -> io::Result<()> {
-        let directory = self.root.join("instances");
-        for name in files::names(&directory)? {
-            let path = directory.join(&name);
-            if name.starts_with('.') {
-                let _ = files::remove_tree(&path);
-            } else if files::read_if_there(&path.join("record.json"))?.is_none_or(|bytes| bytes.is_empty()) {
-                // The record comes before the process. An empty one is what a crash of the machine can leave.
-                files::remove_tree(&path)?;
-            }
-        }
         Ok(())
     }
 
@@ -220,8 +238,10 @@ mod tests {
         fs::create_dir_all(instances.join(".gone-i-1/work")).unwrap();
         fs::create_dir_all(instances.join("i-empty")).unwrap();
         fs::write(instances.join("i-empty/record.json"), "").unwrap();
-        assert_eq!(registry.instances().unwrap(), []);
-        registry.clean_up().unwrap();
+        assert_eq!(registry.instances(None).unwrap(), []);
+        assert_eq!(files::names(&instances).unwrap().len(), 3);
+        let lock = registry.lock().unwrap();
+        assert_eq!(registry.instances(lock.as_ref()).unwrap(), []);
         assert_eq!(files::names(&instances).unwrap(), [""; 0]);
     }
 }

@@ -30,10 +30,7 @@ impl Core {
         lock: Option<&Lock>,
         now: Timestamp,
     ) -> io::Result<Vec<Surveyed>> {
-        if lock.is_some() {
-            self.registry.clean_up()?;
-        }
-        let mut records = self.registry.instances()?;
+        let mut records = self.registry.instances(lock)?;
         if lock.is_some() {
             for record in records.iter_mut().filter(|record| record.process.is_none()) {
                 self.adopt(children, record)?;
