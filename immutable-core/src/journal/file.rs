@@ -90,12 +90,8 @@ impl FileJournal {
     ) -> Result<(Held, u64, Vec<Entry>), JournalError> {
         let lock = self.lock(service, owner)?;
         let path = self.path(service, "jsonl");
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(&path)
-            .map_err(|error| failed("open", &path, error))?;
+        let mut file =
+            private().read(true).append(true).create(true).open(&path).map_err(|error| failed("open", &path, error))?;
         sync_directory(&self.directory)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| failed("read", &path, error))?;
@@ -136,7 +132,7 @@ impl FileJournal {
     fn set_aside(&self, service: &ServiceName, torn: &[u8]) -> Result<(), JournalError> {
         let path = self.path(service, "torn");
         let write = || {
-            let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+            let mut file = private().append(true).create(true).open(&path)?;
             file.write_all(torn)?;
             write_line(&mut file, b"\n")
         };
@@ -304,6 +300,14 @@ fn truncate(path: &Path, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(length)?;
     file.sync_all()
+}
+
+/// For files that are nobody else's business: launch configuration is in them.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 /// Makes a new name in a directory durable.

@@ -30,8 +30,9 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
     if facts.fleets.fleets.iter().any(|fleet| fleet.id == target && fleet.release != spec.release.id()) {
         return Err(PlanError::FleetTaken(target));
     }
-    let old = serving_fleet(facts.split, &target);
-    let desired = desired(spec, facts, old.as_ref().unwrap_or(&target))?;
+    let old = serving_fleet(facts.split, &target).or_else(|| standing_fleet(spec, facts, &target));
+    let previous_size = old.as_ref().map_or(0, |old| live(facts, old));
+    let desired = desired(spec, facts, previous_size.max(live(facts, &target)))?;
     let budget = budget(&spec.strategy, desired)?;
     let limits = spec.strategy.limits.clone();
     check_limits(&spec.strategy, &budget)?;
@@ -50,6 +51,7 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         release: spec.release.clone(),
         replaces,
         previous,
+        previous_size,
         budget,
         switch: facts.traffic.kind,
         limits,
@@ -63,14 +65,27 @@ fn serving_fleet(split: &Split, target: &FleetId) -> Option<FleetId> {
     others.max_by_key(|(_, weight)| *weight).map(|(fleet, _)| fleet.clone())
 }
 
-fn desired(spec: &RolloutSpec, facts: &Facts<'_>, fleet: &FleetId) -> Result<u32, PlanError> {
-    let desired = if let Some(desired) = spec.desired {
-        desired
-    } else {
-        let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
-        let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
-        let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
-        u32::try_from(count).ok().filter(|count| *count > 0).ok_or(PlanError::NoSize)?
+/// Without any traffic, the fleet of the release that was proven last and still stands: a proxy that was started anew has
+/// forgotten it, and it must not be ended before the new one is proven.
+fn standing_fleet(spec: &RolloutSpec, facts: &Facts<'_>, target: &FleetId) -> Option<FleetId> {
+    let proven = facts.proven.iter().rev().map(|release| FleetId::of(&spec.service, &release.id()));
+    let mut standing = proven.filter(|fleet| facts.split.is_closed() && live(facts, fleet) > 0);
+    standing.next().filter(|fleet| fleet != target)
+}
+
+/// How many instances of a fleet are starting or running.
+fn live(facts: &Facts<'_>, fleet: &FleetId) -> u32 {
+    let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
+    let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
+    let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn desired(spec: &RolloutSpec, facts: &Facts<'_>, live: u32) -> Result<u32, PlanError> {
+    let desired = match spec.desired {
+        Some(desired) => desired,
+        None if live == 0 => return Err(PlanError::NoSize),
+        None => live,
     };
     match facts.provisioner.max_fleet_size {
         _ if desired == 0 => Err(PlanError::NothingDesired),
@@ -156,8 +171,13 @@ impl Compiler<'_> {
         last.gate.hold = last.gate.hold.max(strategy.bake);
         last.gate.checks.extend(strategy.watch.iter().cloned());
         let kept = last.goal.clone();
+        let retains = !strategy.retain_old.is_zero();
+        if kept == alone && retains && self.old.is_some() {
+            let time = super::friendly(strategy.retain_old);
+            return Err(PlanError::CannotRetain { time, max_surge: desired });
+        }
         if kept != alone {
-            if !strategy.retain_old.is_zero() {
+            if retains {
                 let gate = Gate { hold: strategy.retain_old, ..Gate::default() };
                 stages.push(Stage { name: "retain".into(), goal: kept, gate });
             }

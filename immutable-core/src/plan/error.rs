@@ -196,6 +196,16 @@ pub enum PlanError {
         "release {0} is not in the journal of this service: only a release that was rolled out can be gone back to"
     )]
     UnknownRelease(ReleaseId),
+    /// The old fleet cannot stay, because it goes as the new one comes.
+    #[error(
+        "retain_old_for {time}: the old fleet is replaced instance by instance, nothing of it is left to keep; use blue-green, or a canary with a max_surge of {max_surge}"
+    )]
+    CannotRetain {
+        /// As it was given.
+        time: String,
+        /// The `max_surge` that would do.
+        max_surge: u32,
+    },
     /// A goal that cannot be, from stages that look possible.
     #[error("stage {stage:?}: {source}")]
     Goal {

@@ -91,6 +91,8 @@ pub struct Plan {
     pub replaces: Option<FleetId>,
     /// The release to go back to: the one that serves now, if it was proven.
     pub previous: Option<Release>,
+    /// How many instances of it there were: going back makes it as large as before.
+    pub previous_size: u32,
     /// How far the world may sag on the way.
     pub budget: Budget,
     /// How the switch shares traffic.
@@ -112,7 +114,10 @@ impl Plan {
     /// `None` when what serves was never proven: there is nothing that it would be safe to go back to.
     pub fn way_back(&self) -> Option<(Goal, Budget)> {
         match (self.previous_fleet(), &self.replaces) {
-            (Some(fleet), _) => Goal::only(fleet, self.budget.desired).ok().map(|goal| (goal, self.budget)),
+            (Some(fleet), _) => {
+                let desired = self.budget.desired.max(self.previous_size);
+                Goal::only(fleet, desired).ok().map(|goal| (goal, Budget { desired, ..self.budget }))
+            }
             (None, None) => Some((Goal::nothing(), Budget { desired: 0, ..self.budget })),
             (None, Some(_)) => None,
         }
@@ -140,7 +145,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Budget { desired, max_surge, max_unavailable } = self.budget;
+        let desired = self.budget.desired;
         writeln!(
             f,
             "{} of {} to release {} ({})",
@@ -156,8 +161,8 @@ impl fmt::Display for Plan {
         writeln!(
             f,
             "  size:     {desired} instances, at most {} at once, at least {} serving",
-            desired + max_surge,
-            desired - max_unavailable
+            self.budget.ceiling(),
+            self.budget.required()
         )?;
         for (number, stage) in self.stages.iter().enumerate() {
             writeln!(f, "  stage {}:  {}: {}", number + 1, stage.name, stage.goal)?;

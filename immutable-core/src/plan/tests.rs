@@ -231,6 +231,12 @@ fn an_impossible_plan_is_refused_in_words_that_say_what_to_do() {
             None,
             "quorum_percent: 90 % of 10 are 9 instances, 10 must serve (desired - max_unavailable); raise max_unavailable to 1",
         ),
+        (
+            given(4),
+            rolling().retain_old_for(Duration::from_hours(24)),
+            None,
+            "retain_old_for 24h: the old fleet is replaced instance by instance, nothing of it is left to keep; use blue-green, or a canary with a max_surge of 4",
+        ),
         (given(4), rolling().progress_deadline(Duration::ZERO), None, "progress_deadline: must be longer than nothing"),
         (given(4), rolling().instance_deadline(Duration::ZERO), None, "instance_deadline: must be longer than nothing"),
         (

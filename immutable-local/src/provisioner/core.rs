@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{Fingerprint, FleetId, FleetSpec, InstanceId, Lifecycle, ServiceName};
@@ -158,9 +158,20 @@ impl Core {
         Ok(ours.filter_map(|record| record.process.map(|process| (record.id, process.pid))).collect())
     }
 
-    pub(super) fn retire(&self, operation: &str, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
+    /// Ends what the proof names, if its turn comes before `until`: later its caller has given up, and may have put these
+    /// very instances into traffic again.
+    pub(super) fn retire(
+        &self,
+        operation: &str,
+        proof: &RetireProof,
+        until: Instant,
+    ) -> Result<Progress<()>, ProviderError> {
         let failed = |error| io_error(operation, error);
         let mut children = self.turn();
+        if Instant::now() > until {
+            let message = "the proof waited too long for its turn: observe again";
+            return Err(ProviderError::new(ErrorKind::Conflict, operation.to_owned(), message).without_effect());
+        }
         let Some(lock) = self.lock(operation)? else { return Ok(others_turn()) };
         let now = self.config.clock.now();
         let seen = self.survey(&mut children, Some(&lock), now).map_err(failed)?;

@@ -155,10 +155,10 @@ impl Provisioner for LocalProvisioner {
     ///
     /// # Cancellation
     /// It goes on; the next `observe` tells.
-    async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
-        let proof = proof.clone();
+    async fn retire(&self, cx: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
+        let (proof, until) = (proof.clone(), Instant::now() + cx.timeout);
         let operation = format!("retire instances of fleet {}", proof.fleet());
-        self.blocking(operation, move |core, operation| core.retire(operation, &proof)).await
+        self.blocking(operation, move |core, operation| core.retire(operation, &proof, until)).await
     }
 
     async fn remove(
