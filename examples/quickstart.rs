@@ -13,37 +13,23 @@ use std::time::Duration;
 use immutable_core::analysis::Check;
 use immutable_core::engine::{Outcome, Rollout};
 use immutable_core::plan::{Amount, StageSpec, Strategy};
+use support::demo::{Demo, Result, run, verdict};
 use support::load::LoadOptions;
 use support::report::{Row, table};
 use support::service::{Behaviour, run_if_asked};
-use support::stand::{Result, Stand, failed_outside};
+use support::stand::{Stand, failed_outside};
 
-fn main() -> ExitCode {
+#[tokio::main]
+async fn main() -> ExitCode {
+    // An instance of this example is this executable, started with the argument `serve`.
     run_if_asked();
-    let number = |index, default| std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (instances, connections) = (number(1, 4), number(2, 16));
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    match runtime.block_on(tour(instances, connections)) {
-        Ok(problems) if problems.is_empty() => {
-            println!("\nNo request failed that should not have.");
-            ExitCode::SUCCESS
-        }
-        Ok(problems) => {
-            for problem in problems {
-                println!("\nPROBLEM: {problem}");
-            }
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            println!("\nPROBLEM: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(tour).await
 }
 
-async fn tour(instances: u32, connections: u32) -> Result<Vec<String>> {
-    let stand = Stand::new(instances)?;
-    println!("{instances} instances behind http://{}", stand.switch.address());
+async fn tour(demo: &Demo) -> Result<()> {
+    let (instances, connections) = (number(1, "instances", 4)?, number(2, "connections", 16)?);
+    let stand = Stand::new(demo, instances)?;
+    println!("{instances} instances behind http://{}, {connections} connections", stand.switch.address());
     let mut tour = Tour::default();
 
     let first = Behaviour::of("1");
@@ -84,9 +70,15 @@ async fn tour(instances: u32, connections: u32) -> Result<Vec<String>> {
     tour.expect(row, outcome == Outcome::Promoted, lost);
 
     load.stop().await;
-    stand.shut_down().await?;
-    println!("\n{}", table(&tour.rows));
-    Ok(tour.problems)
+    println!("\n{}", table(&tour.rows).trim_end());
+    tour.verdict()
+}
+
+/// An argument: a number of things, of which there must be at least one.
+fn number(index: usize, what: &str, default: u32) -> Result<u32> {
+    let Some(text) = std::env::args().nth(index) else { return Ok(default) };
+    let number: Option<NonZeroU32> = text.parse().ok();
+    Ok(number.ok_or_else(|| format!("{what}: {text:?} is not a number above zero"))?.get())
 }
 
 /// 5 %, then 25 %, each until the errors of enough requests are known; then all.
@@ -98,21 +90,25 @@ fn canary() -> Result<Strategy> {
     Ok(Strategy::canary([step(5)?, step(25)?]).bake(Duration::from_millis(300)).watch([errors()?]))
 }
 
+/// What the rollouts came to.
 #[derive(Default)]
 struct Tour {
     rows: Vec<Row>,
-    problems: Vec<String>,
+    failed: u64,
+    surprises: Vec<String>,
 }
 
 impl Tour {
-    fn expect(&mut self, row: Row, outcome: bool, failed: u64) {
-        if !outcome {
-            self.problems.push(format!("{} ended otherwise than it should: {}", row.name, row.outcome));
+    fn expect(&mut self, row: Row, as_expected: bool, failed: u64) {
+        if !as_expected {
+            self.surprises.push(format!("{} ended otherwise than it should: {}", row.name, row.outcome));
         }
-        if failed > 0 {
-            self.problems.push(format!("{}: {failed} requests failed that should not have", row.name));
-        }
+        self.failed += failed;
         self.rows.push(row);
+    }
+
+    fn verdict(self) -> Result<()> {
+        if self.surprises.is_empty() { verdict(self.failed) } else { Err(self.surprises.join("; ").into()) }
     }
 }
 
@@ -121,7 +117,7 @@ async fn nothing(_: &Rollout) -> Result<()> {
 }
 
 /// Kills two instances with SIGKILL while the rollout is on its way.
-async fn kill_two(stand: &Stand) -> Result<()> {
+async fn kill_two(stand: &Stand<'_>) -> Result<()> {
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         stand.kill_one().await?;

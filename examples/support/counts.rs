@@ -90,6 +90,20 @@ impl Counts {
     }
 }
 
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without those in flight, so that the parts make up the whole.
+        write!(f, "{} requests, {} failed", self.ok + self.failed(), self.failed())?;
+        for (failure, count) in &self.failures {
+            write!(f, " ({failure}: {count})")?;
+        }
+        let answered =
+            self.releases.iter().map(|(version, counts)| format!("{version}: {}", counts.ok + counts.failed));
+        let answered = answered.collect::<Vec<_>>().join(", ");
+        if answered.is_empty() { Ok(()) } else { write!(f, "; answered by release {answered}") }
+    }
+}
+
 /// What happened to a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Failure {

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the examples talk to a person")]
 
 pub(crate) mod counts;
+pub(crate) mod demo;
 pub(crate) mod images;
 pub(crate) mod load;
 pub(crate) mod report;

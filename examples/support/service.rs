@@ -5,8 +5,8 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::io::Write;
-use std::net::Ipv4Addr;
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::exit;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// The header that tells which release has answered.
 pub(crate) const RELEASE: HeaderName = HeaderName::from_static("x-release");
@@ -99,23 +101,38 @@ fn run() -> Result<(), Box<dyn Error>> {
     runtime.block_on(serve(port, behaviour))
 }
 
-/// Serves until SIGTERM, then finishes the requests in flight.
+/// Serves until SIGTERM.
 async fn serve(port: u16, behaviour: Behaviour) -> Result<(), Box<dyn Error>> {
     let mut asked_to_stop = signal(SignalKind::terminate())?;
-    let connections = GracefulShutdown::new();
-    tokio::select! {
+    let start = async {
+        tokio::time::sleep(Duration::from_millis(behaviour.start_delay_ms)).await;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
+    };
+    let listener = tokio::select! {
         biased;
-        _ = asked_to_stop.recv() => {}
-        result = listen(port, Service::new(behaviour)?, &connections) => result?,
-    }
-    // The listener is gone by now; idle connections are closed, the others after their current answer.
-    connections.shutdown().await;
+        _ = asked_to_stop.recv() => return Ok(()),
+        listener = start => listener?,
+    };
+    serve_until(listener, behaviour, async move {
+        asked_to_stop.recv().await;
+    })
+    .await;
     Ok(())
 }
 
-async fn listen(port: u16, service: Service, connections: &GracefulShutdown) -> Result<(), Box<dyn Error>> {
-    tokio::time::sleep(Duration::from_millis(service.behaviour.start_delay_ms)).await;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+/// Serves until it is asked to stop, then finishes the requests in flight.
+async fn serve_until(listener: TcpListener, behaviour: Behaviour, stop: impl Future<Output = ()>) {
+    let connections = GracefulShutdown::new();
+    tokio::select! {
+        biased;
+        () = stop => {}
+        () = accept(listener, Service::new(behaviour), &connections) => {}
+    }
+    // The listener is gone by now; idle connections are closed, the others after their current answer.
+    connections.shutdown().await;
+}
+
+async fn accept(listener: TcpListener, service: Service, connections: &GracefulShutdown) {
     let service = Arc::new(service);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -131,6 +148,48 @@ async fn listen(port: u16, service: Service, connections: &GracefulShutdown) -> 
     }
 }
 
+static STARTED: AtomicU64 = AtomicU64::new(1);
+
+/// The service as a task of this process. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct ServiceTask {
+    /// No other task of this process ever has it.
+    pub(crate) number: u64,
+    pub(crate) address: SocketAddr,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl ServiceTask {
+    /// Starts to serve at a free port.
+    pub(crate) fn start(behaviour: Behaviour) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let (stop, mut asked) = watch::channel(false);
+        // An error means that it was dropped.
+        let asked = async move { drop(asked.wait_for(|asked| *asked).await) };
+        let task = tokio::spawn(serve_until(TcpListener::from_std(listener)?, behaviour, asked));
+        Ok(Self { number, address, stop, task })
+    }
+
+    /// Asks it to stop. It finishes the requests in flight first.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Whether it was asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+
+    /// Whether it has ended, asked or not.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
 #[derive(Debug)]
 struct Service {
     behaviour: Behaviour,
@@ -139,9 +198,9 @@ struct Service {
 }
 
 impl Service {
-    fn new(behaviour: Behaviour) -> Result<Self, Box<dyn Error>> {
-        let release = HeaderValue::from_str(&behaviour.version)?;
-        Ok(Self { behaviour, release, requests: AtomicU64::new(0) })
+    fn new(behaviour: Behaviour) -> Self {
+        let release = HeaderValue::from_str(&behaviour.version).unwrap_or(HeaderValue::from_static("unprintable"));
+        Self { behaviour, release, requests: AtomicU64::new(0) }
     }
 
     fn connection(

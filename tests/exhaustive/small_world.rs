@@ -63,6 +63,8 @@ const GONE: u8 = u8::MAX;
 /// How the environment may misbehave in a walk, besides instances that start, become healthy, fall ill and recover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moves {
+    /// In no further way.
+    Plain,
     /// Instances miss their deadline or fall ill while draining.
     Health,
     /// Instances die or vanish at any moment.
@@ -73,10 +75,13 @@ pub(crate) enum Moves {
     Silence,
 }
 
+/// More than any world here holds, with room for one that breaks the surge.
+const SLOTS: usize = 12;
+
 /// Two fleets; an instance is its kind. Sorted, so that equal worlds are equal values.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SmallWorld {
-    pub(crate) fleets: [Vec<u8>; 2],
+    pub(crate) fleets: [[u8; SLOTS]; 2],
     pub(crate) exists: [bool; 2],
     pub(crate) weights: [u16; 2],
 }
@@ -85,7 +90,7 @@ impl fmt::Display for SmallWorld {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for index in 0..2 {
             write!(f, "{} at {} [", fleet(index), self.weights[index])?;
-            for kind in &self.fleets[index] {
+            for kind in self.fleets[index].iter().filter(|kind| **kind != GONE) {
                 let (phase, replace, dead) = KINDS[usize::from(*kind)];
                 let marks = [if replace { "!" } else { "" }, if dead { "x" } else { "" }].concat();
                 write!(f, " {phase:?}{marks}")?;
@@ -124,7 +129,9 @@ impl SmallWorld {
         // A switch by membership has no weights of its own; `decide` does not look at them there.
         let weighted = matches!(switch, SwitchKind::Weighted { .. });
         let weight = if size > 0 && weighted { 10_000 } else { 0 };
-        Self { fleets: [vec![SERVING; size], vec![]], exists: [size > 0, false], weights: [weight, 0] }
+        let mut old = [GONE; SLOTS];
+        old[..size].fill(SERVING);
+        Self { fleets: [old, [GONE; SLOTS]], exists: [size > 0, false], weights: [weight, 0] }
     }
 
     pub(crate) fn view(&self) -> World {
@@ -153,7 +160,6 @@ impl SmallWorld {
 
     pub(crate) fn sorted(mut self) -> Self {
         for fleet in &mut self.fleets {
-            fleet.retain(|kind| *kind != GONE);
             fleet.sort_unstable();
         }
         self
@@ -168,7 +174,8 @@ impl SmallWorld {
                 self.exists[index] = true;
                 let alive = self.fleets[index].iter().filter(|kind| **kind != GONE && !is_ended(**kind)).count();
                 let more = (*to as usize).saturating_sub(alive).min(most);
-                self.fleets[index].extend(std::iter::repeat_n(PENDING, more));
+                let free = self.fleets[index].iter_mut().filter(|kind| **kind == GONE);
+                free.take(more).for_each(|kind| *kind = PENDING);
             }
             Action::End { instances, .. } => {
                 for id in instances.iter().take(most) {
@@ -223,7 +230,7 @@ impl SmallWorld {
         for index in 0..2 {
             for slot in 0..self.fleets[index].len() {
                 let kind = self.fleets[index][slot];
-                if slot > 0 && self.fleets[index][slot - 1] == kind {
+                if kind == GONE || slot > 0 && self.fleets[index][slot - 1] == kind {
                     continue;
                 }
                 for next in plain_moves(kind).iter().chain(bad_moves(kind, moves)) {

@@ -134,13 +134,6 @@ pub enum Reason {
     },
 }
 
-impl Reason {
-    /// Whether it speaks against the release; such a release is never a target of going back.
-    pub fn blames_release(&self) -> bool {
-        matches!(self, Self::CheckFailed { .. } | Self::NoProgress { .. })
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

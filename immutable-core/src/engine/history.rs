@@ -3,7 +3,7 @@
 use crate::journal::{Entry, JournalError};
 use crate::model::{Release, ReleaseId, RouteId, ServiceName};
 
-use super::event::{Event, Outcome};
+use super::event::{Event, Outcome, Reason};
 
 /// The past of a service: which releases were proven, which failed, and the events of the last rollout.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,7 +43,7 @@ impl History {
             _ => None,
         });
         match (&event, release) {
-            (Event::TurnedBack { reason, .. }, Some(release)) if reason.blames_release() => {
+            (Event::TurnedBack { reason, .. }, Some(release)) if self.is_failure(reason, release.id()) => {
                 self.proven.retain(|proven| proven.id() != release.id());
                 self.failed.retain(|failed| *failed != release.id());
                 self.failed.push(release.id());
@@ -56,6 +56,16 @@ impl History {
             _ => {}
         }
         self.last.push(event);
+    }
+
+    /// Whether going back for this reason speaks against the release. One that worked before and does not come up now is more
+    /// likely kept from it by its surroundings.
+    fn is_failure(&self, reason: &Reason, release: ReleaseId) -> bool {
+        match reason {
+            Reason::CheckFailed { .. } => true,
+            Reason::NoProgress { .. } => !self.proven.iter().any(|proven| proven.id() == release),
+            Reason::Asked { .. } | Reason::Refused { .. } => false,
+        }
     }
 
     /// Releases that were promoted and did not fail since, the latest last.

@@ -162,7 +162,9 @@ pub enum PlanError {
     },
     /// An instance could not become healthy before its deadline.
     #[error(
-        "instance_deadline: {deadline:?} is not longer than the minimum healthy time of {healthy:?}; no instance could ever be proven"
+        "instance_deadline: {} is not longer than the minimum healthy time of {}; no instance could ever be proven",
+        super::friendly(*deadline),
+        super::friendly(*healthy)
     )]
     DeadlineTooShort {
         /// The deadline.

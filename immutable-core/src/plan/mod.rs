@@ -4,6 +4,8 @@ mod amount;
 mod compile;
 mod error;
 mod strategy;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use amount::{Amount, AmountError};
 pub use compile::{Facts, compile};
 pub use error::PlanError;
-pub use strategy::{Limits, StageSpec, Strategy};
+pub use strategy::{Limits, StageSpec, Strategy, StrategyError};
 
 use crate::analysis::Check;
 use crate::decide::{Budget, Goal};
@@ -161,7 +163,7 @@ impl fmt::Display for Plan {
             writeln!(f, "  stage {}:  {}: {}", number + 1, stage.name, stage.goal)?;
             let Gate { hold, checks, approval } = &stage.gate;
             if !hold.is_zero() {
-                writeln!(f, "            hold for {hold:?}")?;
+                writeln!(f, "            hold for {}", friendly(*hold))?;
             }
             for check in checks {
                 writeln!(f, "            check {check}")?;
@@ -171,6 +173,12 @@ impl fmt::Display for Plan {
             }
         }
         let Limits { instance_deadline, progress_deadline, .. } = &self.limits;
-        write!(f, "  limits:   {instance_deadline:?} for an instance, {progress_deadline:?} without progress")
+        let (instance, progress) = (friendly(*instance_deadline), friendly(*progress_deadline));
+        write!(f, "  limits:   {instance} for an instance, {progress} without progress")
     }
+}
+
+/// A time as a person writes it: `1h 30m`.
+fn friendly(time: Duration) -> String {
+    jiff::fmt::friendly::SpanPrinter::new().unsigned_duration_to_string(&time)
 }

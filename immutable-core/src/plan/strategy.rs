@@ -45,6 +45,30 @@ pub struct Strategy {
     pub(super) limits: Limits,
 }
 
+/// A text that is not a strategy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("strategy: {field}: {problem}")]
+pub struct StrategyError {
+    field: String,
+    problem: String,
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = StrategyError;
+
+    /// Reads a strategy from the JSON that it serialises to; durations are like `90s` or `1h 30m`, amounts like `3` or `"25%"`.
+    fn from_str(json: &str) -> Result<Self, StrategyError> {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let strategy = serde_path_to_error::deserialize(&mut reader).map_err(|error| StrategyError {
+            field: error.path().to_string(),
+            problem: error.into_inner().to_string(),
+        })?;
+        let end = reader.end().map_err(|error| error.to_string());
+        end.map_err(|problem| StrategyError { field: "end of the text".into(), problem })?;
+        Ok(strategy)
+    }
+}
+
 /// What holds in every stage of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
