@@ -24,6 +24,7 @@ pub(super) struct Assessor {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one instance, in any combination")]
 struct Known {
     fleet: FleetId,
     track: Track,

@@ -332,8 +332,8 @@ impl Driver {
                 }
                 Err(error) => {
                     conflict |= error.kind() == ErrorKind::Conflict;
-                    let worse = worst.as_ref().is_none_or(|worst| worst.kind().is_transient());
-                    if error.kind() != ErrorKind::Conflict && worse {
+                    let replaces = worst.as_ref().is_none_or(|known| known.kind().is_transient());
+                    if error.kind() != ErrorKind::Conflict && replaces {
                         worst = Some(error);
                     }
                     (now, false)

@@ -92,7 +92,7 @@ async fn an_observation_that_lags_is_waited_for_at_the_platforms_pace() {
     let rollout = engine.start(stand.spec("1", Strategy::blue_green()).desired(3)).await.unwrap();
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
     assert_eq!(stand.cloud.instances().len(), 3);
-    let ensured = odd.ensured.lock().unwrap();
+    let ensured = std::mem::take(&mut *odd.ensured.lock().unwrap());
     let pauses: Vec<_> = ensured.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     assert!(pauses.iter().all(|pause| *pause >= Duration::from_secs(5)), "{pauses:?}");
     assert!((2..=8).contains(&ensured.len()), "{ensured:?}");
@@ -105,15 +105,14 @@ async fn an_answer_that_is_pending_is_asked_for_again_when_it_said_and_is_the_sa
     let engine = odd_engine(&stand, &odd);
     let rollout = engine.start(stand.spec("1", Strategy::blue_green()).desired(3)).await.unwrap();
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
-    let ensured = odd.ensured.lock().unwrap();
+    let ensured = std::mem::take(&mut *odd.ensured.lock().unwrap());
     assert_eq!(ensured.len(), 4);
     for pair in ensured.windows(2) {
         assert!(pair[1].0 - pair[0].0 >= Duration::from_secs(20));
         assert_eq!(pair[0].1, pair[1].1);
     }
-    let intents = stand.journal_text().await.matches("intended").count();
-    assert_eq!(intents, stand.journal_text().await.matches("\"act\"").count());
-    assert!(intents <= 3, "{intents}");
+    // Written once each: to start, to register, to open.
+    assert_eq!(stand.journal_text().await.matches("\"intended\"").count(), 3);
 }
 
 /// A probe that panics once, and that hangs for as long as it is told to.

@@ -96,7 +96,7 @@ async fn a_pause_after_any_event_stops_everything_and_burns_no_deadline() {
                 }
                 assert!(rollout.status().paused, "{note}");
                 let (log, entries) = (stand.cloud.log(), stand.entries().await);
-                tokio::time::sleep(minutes(20)).await;
+                tokio::time::sleep(minutes(12)).await;
                 assert_eq!(stand.cloud.log(), log, "{note}");
                 assert_eq!(stand.entries().await, entries, "{note}");
                 assert_eq!(rollout.status().waiting, ["somebody to resume the rollout"], "{note}");

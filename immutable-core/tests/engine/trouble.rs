@@ -36,7 +36,9 @@ const TRANSIENT: [ErrorKind; 8] = [
 async fn transient_failures_change_nothing_about_the_end() {
     for (index, strategy) in strategies(3).into_iter().enumerate() {
         for operation in OPERATIONS {
-            for kind in TRANSIENT {
+            // The first two take every path; the others need not take it with every kind.
+            let kinds = if index < 2 { &TRANSIENT[..] } else { &TRANSIENT[..1] };
+            for &kind in kinds {
                 for (effect, times) in
                     [(Effect::None, 1), (Effect::None, 3), (Effect::Unknown, 1), (Effect::Unknown, 3)]
                 {
