@@ -203,7 +203,12 @@ fn drain_ailing(world: &World, budget: &Budget, sides: &[Side<'_>]) -> Vec<Insta
         (false, true) => (budget.max_unavailable.max(1) as usize).saturating_sub(leaving),
         (false, false) => 0,
     };
-    let ailing = sides.iter().rev().flat_map(|side| &side.tally.ailing);
+    // Where nothing is proven, weight cannot move: a fleet with weight keeps its last member.
+    let spared = |side: &Side<'_>| {
+        let lasts = side.tally.joining.is_empty() && side.tally.unsure == 0;
+        usize::from(!proven && lasts && !world.split.weight(side.id).is_none())
+    };
+    let ailing = sides.iter().rev().flat_map(|side| side.tally.ailing.iter().skip(spared(side)));
     ailing.take(most).map(|id| (*id).clone()).collect()
 }
 

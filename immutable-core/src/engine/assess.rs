@@ -31,8 +31,10 @@ struct Known {
     /// What the last look said, unless it was good.
     evidence: String,
     /// Since when it has not been in use while it should be: its deadline counts from here.
-    wanting_since: Timestamp,
+    wanting_since: Option<Timestamp>,
     out_since: Option<Timestamp>,
+    /// Since when the balancer drains it.
+    draining_since: Option<Timestamp>,
     was_proven: bool,
     /// Whether it fell ill in traffic and was not seen well there since: once out, it does not come back.
     ailing: bool,
@@ -161,9 +163,9 @@ impl Assessor {
                 fleet: fleet.id.clone(),
                 track: Track::default(),
                 evidence: String::new(),
-                // Not from its start: nobody may have looked since then.
-                wanting_since: look.now,
+                wanting_since: None,
                 out_since: None,
+                draining_since: None,
                 was_proven: false,
                 ailing: false,
                 failed: false,
@@ -241,27 +243,33 @@ impl Known {
         self.was_proven |= verdict == Verdict::Healthy;
         let phase = match (instance.lifecycle, member) {
             (Lifecycle::Ending, _) => Phase::Ending,
+            (_, Some(MemberHealth::Draining)) => {
+                let since = *self.draining_since.get_or_insert(look.now);
+                // A request that never ends must not hold up the rollout for ever.
+                if look.is_ahead(later(since, limits.drain_limit)) { Phase::Draining } else { Phase::Drained }
+            }
             (_, Some(member)) => {
                 self.out_since = None;
+                self.draining_since = None;
                 in_traffic(member, verdict)
             }
             (_, None) => self.out_of_traffic(look, instance, dead, verdict),
         };
-        if matches!(phase, Phase::Serving | Phase::Proven | Phase::Drained | Phase::Draining) {
-            self.wanting_since = look.now;
-        }
-        let deadline = later(self.wanting_since, limits.instance_deadline);
-        let wanting = matches!(phase, Phase::Pending | Phase::Unproven | Phase::Joining);
-        let late = wanting && !look.is_ahead(deadline);
-        // A member that the balancer never takes into use is as good as ill.
-        let phase = if late && phase == Phase::Joining { Phase::Ailing } else { phase };
+        let wanting = matches!(phase, Phase::Pending | Phase::Unproven | Phase::Joining | Phase::Unsure);
+        // Not from its start: nobody may have looked since then.
+        self.wanting_since = wanting.then(|| self.wanting_since.unwrap_or(look.now));
+        let late = self.wanting_since.is_some_and(|since| !look.is_ahead(later(since, limits.instance_deadline)));
+        // A member that the balancer never takes into use, or that nobody can look at, is as good as ill.
+        let phase = if late && phase.is_in_traffic() { Phase::Ailing } else { phase };
         match phase {
             Phase::Ailing => self.ailing = true,
             Phase::Serving => self.ailing = false,
             _ => {}
         }
         let out = matches!(phase, Phase::Draining | Phase::Drained);
-        let bad = out && (self.ailing || verdict == Verdict::Unhealthy);
+        // What is in use again only when it is known to be healthy is not kept on a guess.
+        let bad = out && (self.ailing || verdict == Verdict::Unhealthy)
+            || phase == Phase::Drained && verdict != Verdict::Healthy;
         InstanceView {
             id: instance.id.clone(),
             phase,
@@ -278,7 +286,7 @@ impl Known {
         dead: bool,
         verdict: Verdict,
     ) -> Phase {
-        let machine = look.machine;
+        let (machine, limits) = (look.machine, &look.machine.plan().limits);
         let was_drained = machine.has_drained(&instance.id);
         let out_since = *self.out_since.get_or_insert(look.now);
         if dead {
@@ -286,12 +294,12 @@ impl Known {
         }
         // Born in this rollout and never registered by it: it cannot have had a request.
         let untouched = instance.started_at >= machine.started_at() && !machine.has_routed(&instance.id);
-        if !untouched && look.is_ahead(later(out_since, machine.plan().limits.drain_time)) {
+        if !untouched && look.is_ahead(later(out_since, limits.drain_time)) {
             return Phase::Draining;
         }
         match (was_drained, verdict) {
             // Whether it can be used again has to be known before anything is done with it.
-            (true, Verdict::Unknown) => Phase::Draining,
+            (true, Verdict::Unknown) if look.is_ahead(later(out_since, limits.instance_deadline)) => Phase::Draining,
             (true, _) => Phase::Drained,
             (false, Verdict::Healthy) => Phase::Proven,
             (false, _) if instance.lifecycle == Lifecycle::Starting => Phase::Pending,

@@ -10,6 +10,16 @@ pub trait Clock: Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
+/// The system's clock: the same that providers and probes tell the time by.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
 /// The system's clock at its creation, carried on by tokio's: it never jumps, and it follows tokio's paused time.
 #[derive(Debug, Clone, Copy)]
 pub struct SteadyClock {

@@ -18,7 +18,7 @@ use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
 use crate::analysis::Judgement;
-use crate::decide::{Action, RetireProof, RouteChange, World};
+use crate::decide::{Action, RetireProof, RouteChange, World, check};
 use crate::journal::{Journal, JournalError, Lease};
 use crate::model::{FleetId, FleetSpec, InstanceId, Sample};
 use crate::provider::{
@@ -202,9 +202,14 @@ impl Driver {
     }
 
     async fn turn(&mut self) -> Result<Turn, JournalError> {
+        // Before the world is observed: a source that takes its time must not make those facts old.
+        let judgements = self.judge().await;
         let observed = match self.observe().await {
             Ok(observed) => observed,
             Err(error) => {
+                if !error.kind().is_transient() {
+                    self.record(self.machine.refused(self.calls.now(), error.to_string())).await?;
+                }
                 self.blind = true;
                 self.sight.say(format!("the platform to answer again: {error}"));
                 self.show(Vec::new());
@@ -216,7 +221,6 @@ impl Driver {
             self.record(self.machine.looked_again(self.calls.now())).await?;
         }
         self.probe(&observed.fleets);
-        let judgements = self.judge().await;
         let now = self.calls.now();
         let mut step = self.machine.next(now, &observed.world, &judgements);
         self.explain(&mut step);
@@ -347,16 +351,21 @@ impl Driver {
                 return Ok(Turn::Again);
             }
             self.acts.say(format!("the next try: {error}"));
-            let at = self.acts.failed(&self.calls, Some(&error));
-            self.not_before = Some(at);
-            return Ok(Turn::Until(at));
+            return Ok(self.try_later(now, Some(&error)));
         }
         if conflict {
             // Somebody else was first: look again soon, and not at once for ever.
-            return Ok(Turn::Until(self.acts.failed(&self.calls, None)));
+            return Ok(self.try_later(now, None));
         }
         self.acts.is_over();
         Ok(next.map_or(Turn::Again, |at| Turn::Until(at.min(later(now, self.platform.pace.observe)))))
+    }
+
+    /// Acts again after a pause; the world is looked at meanwhile as always.
+    fn try_later(&mut self, now: Timestamp, error: Option<&ProviderError>) -> Turn {
+        let at = self.acts.failed(&self.calls, error);
+        self.not_before = Some(at);
+        Turn::Until(at.min(later(now, self.platform.pace.observe)))
     }
 
     async fn act(
@@ -368,6 +377,11 @@ impl Driver {
         let text = serde_json::to_string(action).expect("invariant: actions are plain data");
         let context = self.calls.context(&[&format!("{intent} {text}")]);
         let plan = self.machine.plan();
+        if let Err(violation) = check(&observed.world, action, &self.machine.budget(), plan.switch) {
+            tracing::error!(%action, %violation, "an action that breaks a safety rule was not tried");
+            let error = ProviderError::new(ErrorKind::Conflict, "check an action", violation.to_string());
+            return Ok(Err(error.without_effect()));
+        }
         let _permit = self.calls.permit(&*self.journal, &self.lease).await?;
         Ok(match action {
             Action::Grow { fleet, to } => {

@@ -1,7 +1,7 @@
 //! Why the engine could not do what it was asked to.
 
 use crate::journal::JournalError;
-use crate::model::{ReleaseId, RolloutId, ServiceName};
+use crate::model::{ApprovalName, ReleaseId, RolloutId, ServiceName};
 use crate::plan::PlanError;
 use crate::provider::ProviderError;
 
@@ -30,13 +30,16 @@ pub enum StartError {
     Provider(#[from] ProviderError),
 }
 
-/// Why a rollout's driver stopped before the rollout ended. The rollout itself can be continued by another driver.
+/// Why a rollout cannot be followed or steered. The rollout itself can be continued by another driver.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum DriverError {
     /// The right to write was lost, or the journal cannot be written.
     #[error("the driver stopped: {0}")]
     Journal(String),
+    /// No gate of the plan waits for such an approval.
+    #[error("no gate waits for the approval {0}: see the plan for those that are wanted")]
+    NoSuchApproval(ApprovalName),
     /// The engine was dropped.
     #[error("the driver stopped: its engine was dropped")]
     Dropped,

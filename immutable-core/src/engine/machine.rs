@@ -25,6 +25,7 @@ pub struct Machine {
     deadline: Timestamp,
     /// What was left until the deadline when the goal was reached; it goes on from there when the goal is lost again.
     left: Duration,
+    reached_at: Timestamp,
     /// Since when the stage's goal has been reached, and until when it holds.
     reached: Option<Timestamp>,
     /// When the stage's goal was first reached: the metrics count from here.
@@ -93,6 +94,7 @@ impl Machine {
             course: Course::Forward { stage: 0 },
             deadline: at,
             left: Duration::ZERO,
+            reached_at: at,
             reached: None,
             measured_from: None,
             paused: None,
@@ -128,6 +130,7 @@ impl Machine {
             Event::GoalReached { at, hold_until } => {
                 self.reached = Some(*hold_until);
                 self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
+                self.reached_at = *at;
                 self.measured_from.get_or_insert(*at);
             }
             Event::GoalLost { deadline, .. } => {
@@ -197,11 +200,17 @@ impl Machine {
         let arrived = reached(world, &stage.goal, self.plan.switch, |size| self.enough(size));
         let mut step = self.pursue(now, world, &stage.goal, decision, arrived);
         match (arrived, self.reached) {
+            // The new release has all that this goal gives it; only what goes is not gone. Going back would not help.
+            (false, None) if now >= self.deadline && self.serves(world, &stage.goal) => {
+                let (service, waiting) = (&self.plan.service, step.waiting.join(", "));
+                let reason = format!("the new release of {service} serves; what is left over waits for {waiting}");
+                return end(now, Outcome::Stuck { reason });
+            }
             (false, None) if now >= self.deadline && !step.has_progress(now) => {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }
             (false, Some(_)) => {
-                step.events.insert(0, Event::GoalLost { at: now, deadline: later(now, self.left) });
+                step.events.insert(0, Event::GoalLost { at: now, deadline: later(now, self.patience(now)) });
             }
             (false, None) => {}
             (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
@@ -251,6 +260,30 @@ impl Machine {
             return end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
         }
         step
+    }
+
+    /// What is left of the deadline after a time in which the goal was reached: a quarter of that time comes back, so that
+    /// a rare loss in a long bake is forgiven and a release that fails again and again is not.
+    fn patience(&self, now: Timestamp) -> Duration {
+        let held = now.duration_since(self.reached_at).unsigned_abs();
+        (self.left + held / 4).min(self.plan.limits.progress_deadline)
+    }
+
+    /// Whether the goal's first fleet is ready and has its weight, whatever else is there.
+    fn serves(&self, world: &World, goal: &Goal) -> bool {
+        let alone = World {
+            fleets: world.fleets.iter().filter(|fleet| fleet.id == self.plan.target).cloned().collect(),
+            ..world.clone()
+        };
+        reached(&alone, goal, self.plan.switch, |size| self.enough(size))
+    }
+
+    /// The budget of the current goal.
+    pub(super) fn budget(&self) -> Budget {
+        match &self.course {
+            Course::Forward { .. } => self.plan.budget,
+            Course::Back { .. } => self.plan.way_back().map_or(self.plan.budget, |(_, budget)| budget),
+        }
     }
 
     fn decide(&self, world: &World, goal: &Goal, budget: &Budget) -> Decision {

@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use calls::ApiBudget;
-pub use clock::{Clock, Entropy, SteadyClock, SystemEntropy};
+pub use clock::{Clock, Entropy, SteadyClock, SystemClock, SystemEntropy};
 pub use error::{DriverError, StartError};
 pub use event::{Event, Outcome, Reason};
 pub use history::History;
@@ -84,7 +84,7 @@ impl EngineBuilder {
         self
     }
 
-    /// Who tells the time; a [`SteadyClock`] unless it is set.
+    /// Who tells the time; the [`SystemClock`] unless it is set. Its time must be that of the providers.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
@@ -133,7 +133,7 @@ impl Engine {
         EngineBuilder {
             platform,
             journal: Arc::new(MemoryJournal::new()),
-            clock: Arc::new(SteadyClock::new()),
+            clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             budget: ApiBudget::default(),
             owner: None,
@@ -221,15 +221,40 @@ impl Engine {
         Ok(self.drive(machine, events, lease, next_seq))
     }
 
+    /// Continues the last rollout of a service, if it has not ended: another driver, or an earlier process, left it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or another driver is at work.
+    pub async fn recover(&self, service: &ServiceName) -> Result<Option<Rollout>, StartError> {
+        let starting = self.starting(service);
+        let _one_at_a_time = starting.lock().await;
+        if let Some(rollout) = self.live(service) {
+            return Ok(Some(rollout));
+        }
+        if !self.history(service).await?.is_live() {
+            return Ok(None);
+        }
+        let (lease, entries) = self.journal.take_over(service, &self.owner).await?;
+        let next_seq = entries.last().map_or(1, |entry| entry.seq + 1);
+        let history = History::read(service, entries)?;
+        let events = history.last_rollout().to_vec();
+        let machine = Machine::replay(events.clone()).filter(|_| history.is_live());
+        let Some(machine) = machine else {
+            self.journal.release(lease).await?;
+            return Ok(None);
+        };
+        Ok(Some(self.drive(machine, events, lease, next_seq)))
+    }
+
     /// Goes back to an earlier release that was proven, at once and without exposure stages; starts its image anew if need be.
     ///
-    /// A rollout that is going on is aborted when it goes back to this release anyway.
+    /// A rollout that is going on, or was left by its driver, is aborted when it goes back to this release anyway.
     ///
     /// # Errors
     /// [`PlanError::NotProven`] or [`PlanError::UnknownRelease`] for a release that cannot be gone back to;
     /// [`StartError::Live`] when a rollout is going on that goes back elsewhere.
     pub async fn roll_back(&self, service: &ServiceName, to: &ReleaseId) -> Result<Rollout, StartError> {
-        if let Some(rollout) = self.live(service) {
+        if let Some(rollout) = self.recover(service).await? {
             if rollout.plan().previous.as_ref().is_some_and(|release| release.id() == *to) {
                 // When its driver has just stopped, the rollout's own end says so.
                 let _ = rollout.abort("asked to roll back").await;

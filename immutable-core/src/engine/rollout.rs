@@ -132,8 +132,11 @@ impl Rollout {
     /// Lets the gate that waits for this approval pass; also before the gate is reached.
     ///
     /// # Errors
-    /// [`DriverError`] when nobody drives the rollout any more.
+    /// [`DriverError::NoSuchApproval`] when no gate of the plan waits for it; others when nobody drives the rollout any more.
     pub async fn approve(&self, approval: ApprovalName) -> Result<(), DriverError> {
+        if !self.plan.stages.iter().any(|stage| stage.gate.approval.as_ref() == Some(&approval)) {
+            return Err(DriverError::NoSuchApproval(approval));
+        }
         self.wish(Command::Approve(approval)).await
     }
 

@@ -86,10 +86,14 @@ pub struct Limits {
     /// The least time between being out of traffic and being ended, beside what the balancer itself waits for.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub drain_time: Duration,
+    /// The most time that an instance out of traffic gets to finish its requests. Then it is ended all the same.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub drain_limit: Duration,
 }
 
 impl Default for Limits {
-    /// All of the fleet, 5 minutes for an instance, 10 minutes without progress (as in Kubernetes and Nomad), no extra drain time.
+    /// All of the fleet, 5 minutes for an instance, 10 minutes without progress (as in Kubernetes and Nomad), no extra
+    /// drain time and at most 5 minutes of draining (the default deregistration delay of an AWS load balancer).
     fn default() -> Self {
         Self {
             health: HealthPolicy::default(),
@@ -97,6 +101,7 @@ impl Default for Limits {
             instance_deadline: Duration::from_mins(5),
             progress_deadline: Duration::from_mins(10),
             drain_time: Duration::ZERO,
+            drain_limit: Duration::from_mins(5),
         }
     }
 }
@@ -209,6 +214,12 @@ impl Strategy {
     /// The least time between being out of traffic and being ended; none beside the balancer's own unless it is set.
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.limits.drain_time = time;
+        self
+    }
+
+    /// The most time that requests in flight get to finish before their instance is ended; 5 minutes unless it is set.
+    pub fn drain_limit(mut self, time: Duration) -> Self {
+        self.limits.drain_limit = time;
         self
     }
 }

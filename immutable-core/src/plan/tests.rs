@@ -144,6 +144,7 @@ fn the_way_back_leads_only_to_what_was_proven() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn an_impossible_plan_is_refused_in_words_that_say_what_to_do() {
     let percent = |percent| StageSpec::percent(percent).unwrap();
     let one = |stage: StageSpec| Strategy::canary([stage]);

@@ -166,7 +166,7 @@ async fn a_shortage_of_hours_writes_little_and_is_told() {
     stand.fail(Operation::EnsureFleet, ErrorKind::Capacity, Effect::None, 10_000);
     until_waiting(&rollout, "no capacity").await;
     let entries = stand.entries().await;
-    let Outcome::RolledBack { reason, .. } = outcome(&rollout).await else { panic!("no capacity") };
+    let Outcome::RolledBack { reason, .. } = outcome(&rollout).await else { panic!("{:?}", rollout.status()) };
     assert!(reason.to_string().contains("no capacity"), "{reason}");
     // To turn back, to look, to end.
     assert!(stand.entries().await <= entries + 4, "{:#?}", events(&rollout).await);
