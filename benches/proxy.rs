@@ -50,7 +50,7 @@ async fn run(rounds: usize) -> Result<()> {
             straight.push(load(upstream, connections).await?);
             proxied.push(load(switch.address(), connections).await?);
         }
-        let (straight, proxied) = (median(straight), median(proxied));
+        let (straight, proxied) = (median(&straight), median(&proxied));
         println!(
             "{connections:>11}  {:>12.0}  {:>12.0}  {:>5.2}  {:>11.1} us  {:>11.1} us  {:>+4} {:>+4} us",
             straight.per_second,
@@ -105,7 +105,7 @@ struct Round {
 }
 
 /// Each figure's median.
-fn median(rounds: Vec<Round>) -> Round {
+fn median(rounds: &[Round]) -> Round {
     let middle = |mut figures: Vec<f64>| {
         figures.sort_unstable_by(f64::total_cmp);
         figures[figures.len() / 2]
