@@ -46,10 +46,9 @@ fn main() {
                 }
                 black_box(decision);
             });
-            let mut machine = scene.machine.clone();
+            let machine = scene.machine.clone();
             measure(&mut criterion, &scene, "tick", &mut best, || {
                 black_box(machine.next(NOW, &scene.world, &[]));
-                machine.note(&scene.world);
             });
         }
     }

@@ -122,10 +122,14 @@ fn remove(world: &World, fleet: &FleetId) -> Result<(), Violation> {
 
 fn route(world: &World, change: &RouteChange, budget: &Budget, switch: SwitchKind) -> Result<(), Violation> {
     let drained: HashSet<&InstanceId> = change.drain.iter().collect();
+    // Only those that are named are looked up: a change names few of many.
+    let named: HashSet<&InstanceId> = change.register.iter().chain(&change.drain).collect();
     let all: HashMap<&InstanceId, (&FleetView, &InstanceView)> = world
         .fleets
         .iter()
-        .flat_map(|fleet| fleet.instances.iter().map(move |instance| (&instance.id, (fleet, instance))))
+        .flat_map(|fleet| fleet.instances.iter().map(move |instance| (fleet, instance)))
+        .filter(|(_, instance)| named.contains(&instance.id))
+        .map(|(fleet, instance)| (&instance.id, (fleet, instance)))
         .collect();
     for id in &change.register {
         let (_, instance) = all.get(id).ok_or_else(|| unknown("instance", id.as_str()))?;
@@ -134,27 +138,35 @@ fn route(world: &World, change: &RouteChange, budget: &Budget, switch: SwitchKin
             return Err(Violation::Unproven { instance: id.clone(), phase: instance.phase });
         }
     }
+    // Once for each fleet, not once for each instance that is drained.
+    let left_behind = |other: &InstanceView| other.phase == Phase::Ailing && !drained.contains(&other.id);
+    let with_worse: HashSet<&FleetId> =
+        world.fleets.iter().filter(|fleet| fleet.instances.iter().any(left_behind)).map(|fleet| &fleet.id).collect();
     for id in &change.drain {
         let (fleet, instance) = all.get(id).ok_or_else(|| unknown("instance", id.as_str()))?;
         let healthy = instance.phase == Phase::Serving && !instance.replace;
-        let worse = |other: &&InstanceView| other.phase == Phase::Ailing && !drained.contains(&other.id);
-        if healthy && fleet.instances.iter().any(|other| worse(&other)) {
+        if healthy && with_worse.contains(&fleet.id) {
             return Err(Violation::HealthyFirst { instance: id.clone() });
         }
     }
-    let serving = |fleet: &FleetView, after: bool| {
-        let stays = |instance: &&InstanceView| !(after && drained.contains(&instance.id));
-        fleet.instances.iter().filter(|instance| instance.phase == Phase::Serving).filter(stays).count()
-    };
-    let before: usize = world.fleets.iter().map(|fleet| serving(fleet, false)).sum();
-    let after: usize = world.fleets.iter().map(|fleet| serving(fleet, true)).sum();
+    let was: HashMap<&FleetId, usize> =
+        world.fleets.iter().map(|fleet| (&fleet.id, fleet.count(Phase::Serving))).collect();
+    let mut is = was.clone();
+    for id in &drained {
+        if let Some((fleet, instance)) = all.get(id)
+            && instance.phase == Phase::Serving
+            && let Some(count) = is.get_mut(&fleet.id)
+        {
+            *count -= 1;
+        }
+    }
+    let before: usize = was.values().sum();
+    let after: usize = is.values().sum();
     let required = budget.required();
     if after < before && after < required {
         return Err(Violation::Capacity { after, required });
     }
     if let SwitchKind::Weighted { step } = switch {
-        let count = |after| world.fleets.iter().map(|fleet| (&fleet.id, serving(fleet, after))).collect();
-        let (was, is): (HashMap<&FleetId, usize>, HashMap<&FleetId, usize>) = (count(false), count(true));
         // On the way there the route may have the old weights with the new members: both must hold.
         let shrunk = world.split.iter().filter(|(fleet, _)| is.get(fleet) < was.get(fleet));
         conservation(shrunk, &is, required, step)?;

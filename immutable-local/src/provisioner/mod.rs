@@ -8,6 +8,7 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use immutable_core::decide::RetireProof;
