@@ -1,5 +1,7 @@
 //! Every provider call goes through here: the shared budget, the lease, the time limit, the span.
 
+#![expect(clippy::disallowed_methods, reason = "calls wait for their turn here")]
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

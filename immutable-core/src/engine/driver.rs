@@ -2,6 +2,8 @@
 //!
 //! This is the only place that waits, and the only one that spawns.
 
+#![expect(clippy::disallowed_methods, reason = "the driver is what waits and spawns")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

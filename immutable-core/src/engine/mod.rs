@@ -152,6 +152,7 @@ impl Engine {
     ///
     /// # Cancellation
     /// A dropped future may leave a build going on; the next call for the same specification adopts or replaces it.
+    #[expect(clippy::disallowed_methods, reason = "the engine owns the time between two tries")]
     pub async fn image(&self, spec: &ImageSpec) -> Result<Image, StartError> {
         let calls = self.calls(None, 0);
         let context = calls.context(&["image", &serde_json::to_string(spec).unwrap_or_default()]);
@@ -336,6 +337,7 @@ impl Engine {
         (machine, Some(events))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a rollout is driven by a task of its own")]
     fn drive(&self, machine: Machine, events: Vec<Event>, lease: crate::journal::Lease, next_seq: u64) -> Rollout {
         let service = machine.plan().service.clone();
         let shared = Arc::new(Shared::new(&machine, events));

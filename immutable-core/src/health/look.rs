@@ -1,5 +1,10 @@
 //! Looking at many targets at once, within a time.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "looks have a time limit, and are stamped with the time at which they end"
+)]
+
 use std::future::Future;
 use std::io;
 use std::time::Duration;

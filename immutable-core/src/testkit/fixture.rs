@@ -1,5 +1,7 @@
 //! What the tests of the simulated cloud have in common.
 
+#![expect(clippy::disallowed_methods, reason = "tests wait in virtual time")]
+
 use std::time::Duration;
 
 use super::{SimCloud, SimOptions};

@@ -1,5 +1,7 @@
 //! The way into the simulated cloud that every call takes, and failures on demand.
 
+#![expect(clippy::disallowed_methods, reason = "the simulated latency of a call")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 

@@ -1,5 +1,6 @@
 //! The engine under tokio's paused time, with the simulated cloud as its platform.
 
+#![expect(clippy::disallowed_methods, reason = "time is paused: waiting takes no time")]
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod bad_releases;
