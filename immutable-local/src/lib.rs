@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
 
+mod clock;
 mod config;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use immutable_core::provider::{HealthProbe, Pace, Platform};
 
+pub use clock::Clock;
 pub use config::LocalConfig;
 pub use error::{Drift, VerifyError};
 pub use image_builder::LocalImageBuilder;
@@ -31,7 +33,7 @@ pub use metric_source::LocalMetrics;
 pub use provisioner::LocalProvisioner;
 pub use secret_source::{EnvironmentSecrets, MapSecrets, Secret, SecretSource};
 pub use traffic_switch::{
-    Clock, Exposure, FleetCounters, FleetDisclosure, LatencyHistogram, LocalSwitch, MemberLoad, Repeat, SwitchError,
+    Exposure, FleetCounters, FleetDisclosure, LatencyHistogram, LocalSwitch, MemberLoad, Repeat, SwitchError,
     SwitchOptions,
 };
 

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use self::recipe::BuildPlan;
 pub(crate) use self::store::{ImageStore, Manifest};
 pub(crate) use self::tree::Hashes;
-use crate::config::{Clock, absolute};
+use crate::clock::Clock;
+use crate::config::absolute;
 use crate::error::{VerifyError, blocking, busy, io_error};
 use crate::provisioner::Registry;
 

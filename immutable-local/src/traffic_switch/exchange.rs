@@ -10,9 +10,9 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use super::counters::Outcome;
-use super::options::Clock;
 use super::pool::Upstream;
 use super::table::{InFlight, TableMember};
+use crate::clock::Clock;
 
 /// A request under way. Dropping it ends it: it is counted, and no longer in flight.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 pub use counters::{FleetCounters, LatencyHistogram};
-pub use options::{Clock, Exposure, FleetDisclosure, Repeat, SwitchError, SwitchOptions};
+pub use options::{Exposure, FleetDisclosure, Repeat, SwitchError, SwitchOptions};
 pub use table::MemberLoad;
 
 use counters::Meters;

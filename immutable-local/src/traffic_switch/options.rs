@@ -1,13 +1,12 @@
 //! How a switch is set up, and why it cannot be.
 
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use immutable_core::model::RouteId;
-use jiff::Timestamp;
+
+use crate::clock::Clock;
 
 /// How a [`LocalSwitch`](super::LocalSwitch) is set up.
 ///
@@ -86,34 +85,6 @@ pub enum FleetDisclosure {
     Hidden,
     /// In the header `x-immutable-fleet`.
     ResponseHeader,
-}
-
-/// Tells what time it is.
-#[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
-
-impl Clock {
-    /// A clock that asks a function, which must be quick: it is asked for every request.
-    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        (self.0)()
-    }
-}
-
-impl Default for Clock {
-    /// The machine's clock.
-    fn default() -> Self {
-        Self::new(Timestamp::now)
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
 }
 
 /// Why a switch could not be set up.

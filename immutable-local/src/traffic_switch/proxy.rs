@@ -19,9 +19,10 @@ use tokio::time::Instant;
 use super::counters::Meters;
 use super::exchange::{CountedBody, Exchange};
 use super::headers::{append_forwarded_for, strip_hop_by_hop};
-use super::options::{Clock, FleetDisclosure, Repeat};
+use super::options::{FleetDisclosure, Repeat};
 use super::pool::Upstream;
 use super::table::{Table, TableMember};
+use crate::clock::Clock;
 
 const FLEET: HeaderName = HeaderName::from_static("x-immutable-fleet");
 /// How long to wait when the system cannot give us a connection, for want of file descriptors most often.
