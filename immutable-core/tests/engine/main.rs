@@ -6,6 +6,7 @@
 mod bad_releases;
 mod harness;
 mod pace;
+mod patience;
 mod releases;
 mod restarts;
 mod steering;
