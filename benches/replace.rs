@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use immutable_core::engine::{Engine, Outcome, SteadyClock};
+use immutable_core::engine::{Engine, Outcome};
 use immutable_core::health::{HealthPolicy, HttpProbe};
 use immutable_core::journal::{Entry, FileJournal, Journal, JournalError, Lease};
 use immutable_core::model::{LaunchSpec, OwnerId, Release, RouteId, ServiceName};
 use immutable_core::plan::{Amount, RolloutSpec, Strategy};
 use immutable_core::provider::{Pace, Platform};
-use immutable_core::testkit::{SimCloud, SimOptions, VirtualClock};
+use immutable_core::testkit::{SimCloud, SimOptions};
 use immutable_local::{LocalConfig, LocalProvisioner, LocalSwitch, SwitchOptions};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
@@ -246,7 +246,7 @@ fn virtual_time(instances: u32, at_a_time: u32, process: Process, pace: Pace) ->
             ..SimOptions::default()
         });
         let platform = Platform { pace, ..cloud.platform() };
-        let engine = Engine::builder(platform).clock(SteadyClock::starting_at(VirtualClock::START)).build();
+        let engine = Engine::builder(platform).clock(cloud.clock()).build();
         let (service, route) = ("web".parse()?, "local".parse()?);
         let mut took = Duration::ZERO;
         for version in ["1", "2"] {

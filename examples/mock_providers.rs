@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use immutable_core::analysis::Check;
-use immutable_core::engine::{Engine, Outcome, StartError, SteadyClock};
+use immutable_core::engine::{Engine, Outcome, StartError};
 use immutable_core::model::{Release, RouteVersion, Split};
 use immutable_core::plan::{PlanError, RolloutSpec, StageSpec, Strategy};
 use immutable_core::provider::{
@@ -95,8 +95,7 @@ async fn a_denied_launch_moves_no_traffic() -> Result<()> {
 /// Two rollouts of minutes take milliseconds: tokio's time is paused, and goes at once to what is waited for.
 async fn a_bad_release_is_rolled_back_with_full_capacity() -> Result<()> {
     let cloud = SimCloud::new(SimOptions { boot: Duration::from_mins(1), ..SimOptions::default() });
-    let clock = SteadyClock::starting_at(cloud.now());
-    let engine = Engine::builder(cloud.platform()).clock(clock).build();
+    let engine = Engine::builder(cloud.platform()).clock(cloud.clock()).build();
     let (good, bad) = (cloud.release("1.0"), cloud.release("2.0"));
     cloud.behave(bad.id(), Behaviour::Errors { per_mille: 50 });
     println!("  {}", deploy(&engine, good, careful()?).await?);

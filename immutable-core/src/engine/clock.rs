@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 
-/// Tells the time. Waiting is tokio's: under its paused time a day takes milliseconds.
+/// Tells the time. Waiting is tokio's: with its time paused and a `testkit::VirtualClock`, a day takes milliseconds.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
@@ -19,37 +19,6 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
-    }
-}
-
-/// The system's clock at its creation, carried on by tokio's: it never jumps, and it follows tokio's paused time.
-#[derive(Debug, Clone, Copy)]
-pub struct SteadyClock {
-    start: Timestamp,
-    since: tokio::time::Instant,
-}
-
-impl SteadyClock {
-    /// A clock that starts at the system's time. Must be called within a tokio runtime when its time is paused.
-    pub fn new() -> Self {
-        Self::starting_at(Timestamp::now())
-    }
-
-    /// A clock that starts at a given time.
-    pub fn starting_at(start: Timestamp) -> Self {
-        Self { start, since: tokio::time::Instant::now() }
-    }
-}
-
-impl Default for SteadyClock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Clock for SteadyClock {
-    fn now(&self) -> Timestamp {
-        self.start.checked_add(self.since.elapsed()).unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -32,7 +32,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use calls::ApiBudget;
-pub use clock::{Clock, Entropy, SteadyClock, SystemClock, SystemEntropy};
+pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
 pub use error::{DriverError, StartError};
 pub use event::{Event, Outcome, Reason};
 pub use history::History;
