@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
 
 use super::assess::Assessor;
 use super::attempts::{Attempts, Trouble};
@@ -105,8 +106,13 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Result<Outcome, JournalError> {
+        let mut stage = self.machine.stage();
+        let mut span = self.stage_span();
         loop {
-            let turn = self.turn().await?;
+            if self.machine.stage() != stage {
+                (stage, span) = (self.machine.stage(), self.stage_span());
+            }
+            let turn = self.turn().instrument(span.clone()).await?;
             if let Some(outcome) = self.machine.outcome().cloned() {
                 self.show(Vec::new());
                 return Ok(outcome);
@@ -119,6 +125,13 @@ impl Driver {
             }
             self.hear().await?;
         }
+    }
+
+    /// What the log lines and calls of a stage, or of the way back, belong to.
+    fn stage_span(&self) -> tracing::Span {
+        let stages = &self.machine.plan().stages;
+        let name = self.machine.stage().map_or("way back", |stage| stages[stage].name.as_str());
+        tracing::info_span!("stage", name)
     }
 
     /// Waits for the time, a wish, or a changed verdict, whichever is first.
