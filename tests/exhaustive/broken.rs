@@ -75,20 +75,20 @@ fn registers_unproven(world: &World, goal: &Goal, budget: &Budget, switch: Switc
 }
 
 fn ends_draining(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -> Decision {
-    let hasty = seen_as(world, |instance| {
-        if instance.phase == Phase::Draining {
-            instance.phase = Phase::Drained;
-        }
-    });
-    decide(&hasty, goal, budget, switch)
+    ends_in_phase(Phase::Draining, world, goal, decide(world, goal, budget, switch))
 }
 
 fn ends_serving(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -> Decision {
     let mut decision = decide(world, goal, budget, switch);
     decision.actions.retain(|action| !matches!(action, Action::Route(_)));
+    ends_in_phase(Phase::Serving, world, goal, decision)
+}
+
+/// Ends what stands in a phase and is of a fleet that is to go, at once.
+fn ends_in_phase(phase: Phase, world: &World, goal: &Goal, mut decision: Decision) -> Decision {
     for fleet in world.fleets.iter().filter(|fleet| goal.fleet(&fleet.id).is_none()) {
-        let serving = fleet.instances.iter().filter(|instance| instance.phase == Phase::Serving);
-        let instances: Vec<_> = serving.map(|instance| instance.id.clone()).collect();
+        let victims = fleet.instances.iter().filter(|instance| instance.phase == phase);
+        let instances: Vec<_> = victims.map(|instance| instance.id.clone()).collect();
         if !instances.is_empty() {
             decision.actions.push(Action::End { fleet: fleet.id.clone(), instances });
         }

@@ -203,13 +203,14 @@ fn drain_ailing(world: &World, budget: &Budget, sides: &[Side<'_>]) -> Vec<Insta
         (false, true) => (budget.max_unavailable.max(1) as usize).saturating_sub(leaving),
         (false, false) => 0,
     };
-    // Where nothing is proven, weight cannot move: a fleet with weight keeps its last member.
-    let spared = |side: &Side<'_>| {
-        let lasts = side.tally.joining.is_empty() && side.tally.unsure == 0;
-        usize::from(!proven && lasts && !world.split.weight(side.id).is_none())
+    // Where nothing is proven, weight cannot move: the last member of a fleet with weight goes last.
+    let lasts = |side: &Side<'_>| {
+        let alone = side.tally.joining.is_empty() && side.tally.unsure == 0;
+        usize::from(!proven && alone && !world.split.weight(side.id).is_none())
     };
-    let ailing = sides.iter().rev().flat_map(|side| side.tally.ailing.iter().skip(spared(side)));
-    ailing.take(most).map(|id| (*id).clone()).collect()
+    let first = sides.iter().rev().flat_map(|side| side.tally.ailing.iter().skip(lasts(side)));
+    let last = sides.iter().rev().flat_map(|side| side.tally.ailing.iter().take(lasts(side)));
+    first.chain(last).take(most).map(|id| (*id).clone()).collect()
 }
 
 /// Takes out of traffic what is not to be kept and then what is too many, as far as capacity and the weights in effect
