@@ -6,7 +6,7 @@ use immutable_core::decide::{Budget, Decision, FleetGoal, Goal, World, check, re
 use immutable_core::model::Weight;
 use immutable_core::provider::SwitchKind;
 
-use crate::small_world::{Moves, SmallWorld, fleet};
+use crate::small_world::{Fair, Moves, SmallWorld, fleet};
 
 pub(crate) type Decide<'a> = &'a dyn Fn(&World, &Goal, &Budget, SwitchKind) -> Decision;
 
@@ -87,8 +87,8 @@ pub(crate) fn explore(case: &Case, decide: Decide<'_>) -> Found {
         }
     }
     for (goal, budget) in &goals {
-        for heals in [true, false] {
-            if let Err(broken) = progress(&seen, goal, budget, heals, case.switch, decide) {
+        for fair in [Fair::Best, Fair::NothingHeals, Fair::SlowBalancer] {
+            if let Err(broken) = progress(&seen, goal, budget, fair, case.switch, decide) {
                 return Found::Broken(broken);
             }
         }
@@ -134,7 +134,7 @@ fn progress(
     seen: &HashSet<SmallWorld>,
     goal: &Goal,
     budget: &Budget,
-    heals: bool,
+    fair: Fair,
     switch: SwitchKind,
     decide: Decide<'_>,
 ) -> Result<(), String> {
@@ -163,7 +163,7 @@ fn progress(
             for action in &decision.actions {
                 next.apply(action, false, switch);
             }
-            let next = next.behave(heals);
+            let next = next.behave(fair);
             if next == state && decision.actions.is_empty() && decision.waiting.is_empty() {
                 return Err(format!("progress: nothing is done and nothing is waited for in {state} toward {goal}"));
             }

@@ -78,6 +78,17 @@ pub(crate) enum Moves {
 /// More than any world here holds, with room for one that breaks the surge.
 const SLOTS: usize = 12;
 
+/// How the environment behaves when it behaves: everything starts, becomes healthy, drains and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fair {
+    /// And the ill recover.
+    Best,
+    /// But the ill stay ill.
+    NothingHeals,
+    /// And the ill recover; but the balancer takes instances into use only when all else is settled.
+    SlowBalancer,
+}
+
 /// Two fleets; an instance is its kind. Sorted, so that equal worlds are equal values.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct SmallWorld {
@@ -243,14 +254,22 @@ impl SmallWorld {
         worlds
     }
 
-    /// The environment at its best; with `heals`, the ill recover too.
-    pub(crate) fn behave(mut self, heals: bool) -> Self {
+    /// The environment when it behaves.
+    pub(crate) fn behave(mut self, fair: Fair) -> Self {
+        let heals = fair != Fair::NothingHeals;
+        let busy = self
+            .fleets
+            .iter()
+            .flatten()
+            .any(|kind| matches!(*kind, PENDING | UNPROVEN | DRAINING | DRAINING_BAD | ENDING));
+        let joins = fair != Fair::SlowBalancer || !busy;
         for fleet in &mut self.fleets {
             for kind in fleet.iter_mut() {
                 *kind = match *kind {
                     PENDING => UNPROVEN,
                     UNPROVEN => PROVEN,
-                    JOINING | UNSURE => SERVING,
+                    JOINING if joins => SERVING,
+                    UNSURE => SERVING,
                     AILING if heals => SERVING,
                     DRAINING => DRAINED,
                     DRAINING_BAD => DRAINED_BAD,

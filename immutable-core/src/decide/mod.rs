@@ -170,13 +170,23 @@ fn route(
     surplus: &[usize],
 ) -> Option<Action> {
     let mut drains = drain_ailing(world, budget, sides);
+    let admitted = admitted(switch, budget, sides);
+    let surplus: Vec<usize> = sides
+        .iter()
+        .zip(surplus)
+        .zip(&admitted)
+        .map(|((side, surplus), admitted)| {
+            let in_traffic = side.tally.serving.len() + side.tally.joining.len();
+            in_traffic.saturating_sub(*admitted).max(*surplus)
+        })
+        .collect();
     // Who has not been looked at counts neither as capacity nor as lost: nothing is moved until it is known.
     let sure = sides.iter().all(|side| side.tally.unsure == 0);
     let mut capacity: Vec<usize> = sides.iter().map(|side| side.tally.capacity()).collect();
     if sure {
-        drain_surplus(world, budget, switch, sides, surplus, &mut capacity, &mut drains);
+        drain_surplus(world, budget, switch, sides, &surplus, &mut capacity, &mut drains);
     }
-    let register = register(switch, budget, sides);
+    let register = register(sides, &admitted);
     let split = match switch {
         SwitchKind::Membership => goal.split().clone(),
         SwitchKind::Weighted { step } if sure => split(world, goal, budget, step, sides, &capacity),
@@ -247,38 +257,46 @@ fn drain_surplus(
         drain(index, &side.tally.outdated);
     }
     for (index, side) in sides.iter().enumerate().rev() {
-        let unrouted = switch == SwitchKind::Membership && side.weight.is_none();
         let (serving, joining) = (&side.tally.serving, &side.tally.joining);
-        let surplus = if unrouted { usize::MAX } else { surplus[index] };
-        let surplus = surplus.saturating_sub(joining.len()).min(serving.len());
+        let surplus = surplus[index].saturating_sub(joining.len()).min(serving.len());
         drain(index, &serving[..surplus]);
     }
     for (side, surplus) in sides.iter().zip(surplus) {
-        let unrouted = switch == SwitchKind::Membership && side.weight.is_none();
-        let surplus = if unrouted { usize::MAX } else { *surplus };
-        drains.extend(side.tally.joining.iter().take(surplus).map(|id| (*id).clone()));
+        drains.extend(side.tally.joining.iter().take(*surplus).map(|id| (*id).clone()));
     }
 }
 
-/// Puts proven instances into traffic.
-///
-/// On a switch by membership, a fleet without weight stays out of it, unless the others cannot carry the traffic.
-fn register(switch: SwitchKind, budget: &Budget, sides: &[Side<'_>]) -> Vec<InstanceId> {
+/// How many usable instances of each fleet may be in traffic: all of them, but on a switch by membership none of a fleet
+/// without weight, unless the others cannot carry the traffic.
+fn admitted(switch: SwitchKind, budget: &Budget, sides: &[Side<'_>]) -> Vec<usize> {
     let routed = |side: &Side<'_>| matches!(switch, SwitchKind::Weighted { .. }) || !side.weight.is_none();
-    let usable = |side: &Side<'_>| side.tally.serving.len() + side.tally.joining.len();
-    let ready = |side: &'_ Side<'_>| {
-        let instances =
-            side.tally.proven.iter().chain(&side.tally.drained).filter(|instance| instance.endpoint.is_some());
-        instances.map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    let usable = |side: &Side<'_>| {
+        let Tally { serving, joining, proven, drained, .. } = &side.tally;
+        serving.len() + joining.len() + proven.len() + drained.len()
     };
-    let mut chosen: Vec<_> = sides.iter().filter(|side| routed(side)).flat_map(ready).collect();
+    let carried: usize = sides.iter().filter(|side| routed(side)).map(usable).sum();
     let open = sides.iter().any(routed);
-    let have = chosen.len() + sides.iter().map(usable).sum::<usize>();
-    if open && have < budget.required() {
-        let idle = sides.iter().filter(|side| !routed(side)).flat_map(ready);
-        chosen.extend(idle.take(budget.required() - have));
-    }
-    chosen
+    let mut short = if open { budget.required().saturating_sub(carried) } else { 0 };
+    let admit = |side: &Side<'_>| {
+        if routed(side) {
+            return usize::MAX;
+        }
+        let called_in = short.min(usable(side));
+        short -= called_in;
+        called_in
+    };
+    sides.iter().map(admit).collect()
+}
+
+/// Puts proven instances into traffic, as many of each fleet as are admitted.
+fn register(sides: &[Side<'_>], admitted: &[usize]) -> Vec<InstanceId> {
+    let join = |(side, admitted): (&Side<'_>, &usize)| {
+        let Tally { serving, joining, proven, drained, .. } = &side.tally;
+        let ready = proven.iter().chain(drained).filter(|instance| instance.endpoint.is_some());
+        let more = admitted.saturating_sub(serving.len() + joining.len());
+        ready.take(more).map(|instance| instance.id.clone()).collect::<Vec<_>>()
+    };
+    sides.iter().zip(admitted).flat_map(join).collect()
 }
 
 fn split(world: &World, goal: &Goal, budget: &Budget, step: Weight, sides: &[Side<'_>], capacity: &[usize]) -> Split {
