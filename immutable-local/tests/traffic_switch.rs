@@ -145,8 +145,8 @@ async fn a_change_needs_the_version_that_was_observed() {
     let after = switch.observe(&cx(), &local()).await.expect("observed");
     assert_eq!((after.version, after.split), (opened.version.clone(), opened.split));
 
-    let wrong = assignment(&[("g", 100)], &[("f/a", a.address)]);
-    let error = switch.apply(&cx(), &local(), &wrong, &opened.version).await.expect_err("g has no members");
+    let wrong = assignment(&[("f", 100)], &[("f/a", a.address), ("f/a", a.address)]);
+    let error = switch.apply(&cx(), &local(), &wrong, &opened.version).await.expect_err("a is named twice");
     assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::None));
 }
 

@@ -39,6 +39,8 @@ struct State {
     split: Split,
     members: BTreeMap<InstanceId, Arc<TableMember>>,
     shares: Vec<FleetShare>,
+    /// Fleets with members and without weight: asked only when no fleet with weight has a member.
+    standby: Vec<FleetShare>,
     draining: Vec<Arc<TableMember>>,
 }
 
@@ -104,7 +106,7 @@ impl Table {
             self.turn.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN_STEP) % u64::from(Weight::FULL.points());
         let chosen = state.shares.iter().find(|share| point < share.bound)?;
         // A fleet may have weight and no members for a moment; its requests are served by whoever else has some.
-        chosen.pick().or_else(|| state.shares.iter().find_map(FleetShare::pick))
+        chosen.pick().or_else(|| state.shares.iter().chain(&state.standby).find_map(FleetShare::pick))
     }
 
     /// A member for a request that could not be sent: of the same fleet if one is left, else of another fleet with traffic.
@@ -193,6 +195,7 @@ impl State {
         }
         self.split = assignment.split.clone();
         self.shares = shares(&self.split, &self.members);
+        self.standby = standby(&self.split, &self.members);
         self.generation += 1;
     }
 
@@ -283,10 +286,20 @@ fn shares(split: &Split, members: &BTreeMap<InstanceId, Arc<TableMember>>) -> Ve
     let mut bound = 0;
     let share = |(fleet, weight): (&FleetId, Weight)| {
         bound += u64::from(weight.points());
-        let members = members.values().filter(|member| member.fleet == *fleet).cloned().collect();
-        FleetShare { fleet: fleet.clone(), bound, members, turn: AtomicUsize::new(0) }
+        share_of(fleet, bound, members)
     };
     split.iter().map(share).collect()
+}
+
+fn standby(split: &Split, members: &BTreeMap<InstanceId, Arc<TableMember>>) -> Vec<FleetShare> {
+    let fleets: BTreeSet<&FleetId> = members.values().map(|member| &member.fleet).collect();
+    let weightless = fleets.into_iter().filter(|fleet| split.weight(fleet).is_none());
+    weightless.map(|fleet| share_of(fleet, 0, members)).collect()
+}
+
+fn share_of(fleet: &FleetId, bound: u64, members: &BTreeMap<InstanceId, Arc<TableMember>>) -> FleetShare {
+    let members = members.values().filter(|member| member.fleet == *fleet).cloned().collect();
+    FleetShare { fleet: fleet.clone(), bound, members, turn: AtomicUsize::new(0) }
 }
 
 fn validate(assignment: &Assignment) -> Result<(), String> {
