@@ -10,7 +10,7 @@ const STEPS: &[(&str, &[&str])] = &[
     ("lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
     ("documentation", &["doc", "--workspace", "--all-features", "--no-deps"]),
     // The examples are built with the tests and run by them.
-    ("tests", &["test", "--workspace", "--all-features"]),
+    ("tests", &["test", "--no-fail-fast", "--workspace", "--all-features"]),
 ];
 
 #[allow(clippy::print_stdout, reason = "it talks to a person")]
