@@ -1,19 +1,21 @@
 //! A tour of rollouts on this machine: real processes, real traffic, real images.
 //!
-//! `cargo run --example quickstart [instances] [connections]` — four instances and sixteen connections unless you say otherwise.
+//! `cargo run --example quickstart [instances] [connections] [directory]` — four instances and sixteen connections unless you say
+//! otherwise. With a directory, kill it whenever you like (`kill -9`) and start it again: it goes on where it was.
 
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 
 mod support;
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use immutable_core::analysis::Check;
 use immutable_core::engine::{Outcome, Rollout};
 use immutable_core::plan::{Amount, StageSpec, Strategy};
-use support::demo::{Demo, Result, run, verdict};
+use support::demo::{Demo, Result, run_in, verdict};
 use support::load::LoadOptions;
 use support::report::{Row, table};
 use support::service::{Behaviour, run_if_asked};
@@ -23,7 +25,7 @@ use support::stand::{Stand, failed_outside};
 async fn main() -> ExitCode {
     // An instance of this example is this executable, started with the argument `serve`.
     run_if_asked();
-    run(tour).await
+    run_in(std::env::args().nth(3).map(PathBuf::from), tour).await
 }
 
 async fn tour(demo: &Demo) -> Result<()> {
@@ -32,46 +34,53 @@ async fn tour(demo: &Demo) -> Result<()> {
     println!("{instances} instances behind http://{}, {connections} connections", stand.switch.address());
     let mut tour = Tour::default();
 
-    let first = Behaviour::of("1");
-    let (outcome, row) = stand.roll("first install", &first, Strategy::blue_green(), None, nothing).await?;
-    tour.expect(row, outcome == Outcome::Promoted, 0);
+    if !stand.take_up().await? {
+        let first = Behaviour::of("1");
+        let (outcome, row) = stand.roll("first install", &first, Strategy::blue_green(), None, nothing).await?;
+        tour.expect(row, outcome == Outcome::Promoted, 0);
+    }
 
     let rate = NonZeroU32::new(400);
     let load = stand.load(LoadOptions { connections, rate, ..LoadOptions::default() });
-
-    let good = [
-        ("blue-green", "2", Strategy::blue_green().bake(Duration::from_millis(300))),
-        ("rolling", "3", Strategy::rolling().max_surge(Amount::Count(1)).max_unavailable(Amount::Count(0))),
-        ("canary", "4", canary()?),
-    ];
-    for (name, version, strategy) in good {
-        let (outcome, row) = stand.roll(name, &Behaviour::of(version), strategy, Some(&load), nothing).await?;
-        let failed = row.counts.failed();
-        tour.expect(row, outcome == Outcome::Promoted, failed);
+    for (name, behaviour, strategy) in steps()? {
+        if stand.is_done(&behaviour).await? {
+            continue;
+        }
+        let (is_good, kills) = (matches!(name, "blue-green" | "rolling" | "canary" | "kill -9"), name == "kill -9");
+        let meanwhile = async |_: &Rollout| if kills { kill_two(&stand).await } else { Ok(()) };
+        let (outcome, row) = stand.roll(name, &behaviour, strategy, Some(&load), meanwhile).await?;
+        let failed = match name {
+            "bad canary" => failed_outside(&row.counts, &behaviour.version),
+            "never healthy" => row.counts.failed() + row.counts.release(&behaviour.version).ok,
+            // What a killed instance was working on is lost, and nothing else.
+            "kill -9" => row.counts.failed().saturating_sub(2 * u64::from(connections)),
+            _ => row.counts.failed(),
+        };
+        let as_expected =
+            if is_good { outcome == Outcome::Promoted } else { matches!(outcome, Outcome::RolledBack { .. }) };
+        tour.expect(row, as_expected, failed);
     }
-
-    let errors = Behaviour { error_percent: 20, ..Behaviour::of("5") };
-    let (outcome, row) = stand.roll("bad canary", &errors, canary()?, Some(&load), nothing).await?;
-    let failed = failed_outside(&row.counts, "5");
-    tour.expect(row, matches!(outcome, Outcome::RolledBack { .. }), failed);
-
-    let ill = Behaviour { healthy: false, ..Behaviour::of("6") };
-    let impatient = Strategy::rolling().max_surge(Amount::Count(1)).progress_deadline(Duration::from_secs(3));
-    let (outcome, row) = stand.roll("never healthy", &ill, impatient, Some(&load), nothing).await?;
-    let failed = row.counts.failed() + row.counts.release("6").ok;
-    tour.expect(row, matches!(outcome, Outcome::RolledBack { .. }), failed);
-
-    let slow = Behaviour { start_delay_ms: 100, ..Behaviour::of("7") };
-    let rolling = Strategy::rolling().max_surge(Amount::Count(1));
-    let (outcome, row) =
-        stand.roll("kill -9", &slow, rolling, Some(&load), async |_: &Rollout| kill_two(&stand).await).await?;
-    // What a killed instance was working on is lost, and nothing else.
-    let lost = row.counts.failed().saturating_sub(2 * u64::from(connections));
-    tour.expect(row, outcome == Outcome::Promoted, lost);
 
     load.stop().await;
     println!("\n{}", table(&tour.rows).trim_end());
     tour.verdict()
+}
+
+/// What is rolled out after the first install: a name, what the release does, and how it is rolled out.
+fn steps() -> Result<[(&'static str, Behaviour, Strategy); 6]> {
+    let rolling = || Strategy::rolling().max_surge(Amount::Count(1));
+    Ok([
+        ("blue-green", Behaviour::of("2"), Strategy::blue_green().bake(Duration::from_millis(300))),
+        ("rolling", Behaviour::of("3"), rolling().max_unavailable(Amount::Count(0))),
+        ("canary", Behaviour::of("4"), canary()?),
+        ("bad canary", Behaviour { error_percent: 20, ..Behaviour::of("5") }, canary()?),
+        (
+            "never healthy",
+            Behaviour { healthy: false, ..Behaviour::of("6") },
+            rolling().progress_deadline(Duration::from_secs(3)),
+        ),
+        ("kill -9", Behaviour { start_delay_ms: 100, ..Behaviour::of("7") }, rolling()),
+    ])
 }
 
 /// An argument: a number of things, of which there must be at least one.

@@ -1,6 +1,6 @@
 //! What an example needs beside the library: a directory, the images of a small service, and an end that leaves nothing behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -20,13 +20,23 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 /// A service for demonstrations, and a directory for everything that an example keeps.
 pub(crate) struct Demo {
     pub(crate) service: ServiceName,
-    directory: tempfile::TempDir,
+    directory: Directory,
+}
+
+enum Directory {
+    /// Removed when the example ends.
+    Own(tempfile::TempDir),
+    /// Somebody else's: it stays, so that what was killed can be started again and go on.
+    Given(PathBuf),
 }
 
 impl Demo {
-    /// The root of the local platform. It is removed when the example ends.
+    /// The root of the local platform.
     pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        match &self.directory {
+            Directory::Own(directory) => directory.path(),
+            Directory::Given(directory) => directory,
+        }
     }
 
     /// The release that behaves so; its image is built, or found.
@@ -61,8 +71,17 @@ pub(crate) fn bare_release(version: &str) -> Result<Release> {
 ///
 /// Instances outlive the process that has started them; those of an example are ended here, whichever way it went.
 pub(crate) async fn run(example: impl AsyncFnOnce(&Demo) -> Result<()>) -> ExitCode {
+    run_in(None, example).await
+}
+
+/// Like [`run`], in a directory that stays, if one is given.
+pub(crate) async fn run_in(directory: Option<PathBuf>, example: impl AsyncFnOnce(&Demo) -> Result<()>) -> ExitCode {
     let ended = async {
-        let demo = Demo { service: "web".parse()?, directory: tempfile::tempdir()? };
+        let directory = match directory {
+            Some(directory) => Directory::Given(directory),
+            None => Directory::Own(tempfile::tempdir()?),
+        };
+        let demo = Demo { service: "web".parse()?, directory };
         // The example is dropped at the end of this statement, and with it its engine, which would start instances anew.
         let result = tokio::select! {
             result = example(&demo) => result,

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use immutable_core::engine::{Engine, Event, Outcome, Rollout};
 use immutable_core::health::{HealthPolicy, HttpProbe};
 use immutable_core::journal::FileJournal;
-use immutable_core::model::InstanceId;
+use immutable_core::model::{InstanceId, Release};
 use immutable_core::plan::{RolloutSpec, Strategy};
 use immutable_core::provider::{MemberHealth, OpContext, Platform, TrafficSwitch};
 use immutable_local::{LocalConfig, LocalProvisioner, LocalSwitch, SwitchOptions};
@@ -49,9 +49,43 @@ impl<'a> Stand<'a> {
         Load::start(self.switch.address(), options)
     }
 
+    /// Takes up what a process that was killed has left: its rollout, or else the release that served. The proxy died with that
+    /// process, so the route is closed; it serves again when this comes back. Whether there was anything to take up.
+    pub(crate) async fn take_up(&self) -> Result<bool> {
+        let service = &self.demo.service;
+        let history = self.engine.history(service).await?;
+        let Some(release) = history.proven().last() else { return Ok(false) };
+        let rollout = match self.engine.recover(service).await? {
+            Some(rollout) => rollout,
+            None => self.start_release(release.clone(), Strategy::blue_green()).await?,
+        };
+        println!("\ntakes up release {} where it was left", rollout.plan().release.image().labels.version);
+        while !self.watch.is_serving().await && rollout.status().outcome.is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(true)
+    }
+
+    /// Whether a rollout of a behaviour has ended, here or in a process that was killed.
+    pub(crate) async fn is_done(&self, behaviour: &Behaviour) -> Result<bool> {
+        let release = self.demo.release(&self.engine, behaviour).await?.id();
+        let history = self.engine.history(&self.demo.service).await?;
+        let known = history.failed().contains(&release) || history.proven().iter().any(|proven| proven.id() == release);
+        let going_on = history.is_live()
+            && history.last_rollout().iter().any(|event| match event {
+                Event::Started { plan, .. } => plan.release.id() == release,
+                _ => false,
+            });
+        Ok(known && !going_on)
+    }
+
     /// Starts a rollout of a behaviour.
     pub(crate) async fn start(&self, behaviour: &Behaviour, strategy: Strategy) -> Result<Rollout> {
         let release = self.demo.release(&self.engine, behaviour).await?;
+        self.start_release(release, strategy).await
+    }
+
+    async fn start_release(&self, release: Release, strategy: Strategy) -> Result<Rollout> {
         let health = HealthPolicy::builder().good_looks(2).bad_looks(2).build()?;
         let (service, route) = (self.demo.service.clone(), self.switch.route().clone());
         let spec = RolloutSpec::new(service, route, release, strategy.health(health)).desired(self.instances);

@@ -56,6 +56,12 @@ impl Watch {
         self.eye.look_at_instances().await;
     }
 
+    /// Whether the route leads to anybody now.
+    pub(crate) async fn is_serving(&self) -> bool {
+        let cx = OpContext::standalone("watch the switch");
+        self.eye.switch.observe(&cx, self.eye.switch.route()).await.is_ok_and(|state| serving(&state) > 0)
+    }
+
     /// The least number of members in use at any look since the reset: not draining, and of a fleet with traffic.
     /// Zero without any look.
     pub(crate) fn least_serving(&self) -> usize {
