@@ -19,6 +19,9 @@ use super::report::Row;
 use super::service::Behaviour;
 use super::watch::Watch;
 
+/// How long it may take until a route that was closed serves again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Everything that a rollout needs on one machine.
 pub(crate) struct Stand<'a> {
     demo: &'a Demo,
@@ -60,7 +63,11 @@ impl<'a> Stand<'a> {
             None => self.start_release(release.clone(), Strategy::blue_green()).await?,
         };
         println!("\ntakes up release {} where it was left", rollout.plan().release.image().labels.version);
+        let began = Instant::now();
         while !self.watch.is_serving().await && rollout.status().outcome.is_none() {
+            if began.elapsed() > PATIENCE {
+                return Err(format!("the route does not serve again: {:#?}", rollout.status()).into());
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(true)

@@ -4,6 +4,7 @@
 //!
 //! * [`MemoryJournal`] is for tests and for rollouts that need not survive their process.
 //! * [`FileJournal`] keeps one file of lines per service in a directory.
+//! * [`StoreJournal`] is shared by many hosts: numbered records and a lease in any [`RecordStore`](store::RecordStore).
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at the first surprise"))]
 
@@ -13,6 +14,8 @@ mod file;
 mod lease;
 mod memory;
 mod record;
+pub mod store;
+mod store_journal;
 
 #[cfg(test)]
 mod contract;
@@ -26,6 +29,7 @@ pub use error::JournalError;
 pub use file::FileJournal;
 pub use lease::Lease;
 pub use memory::MemoryJournal;
+pub use store_journal::StoreJournal;
 
 use crate::model::{OwnerId, ServiceName};
 
@@ -95,7 +99,8 @@ pub trait Journal: std::fmt::Debug + Send + Sync + 'static {
     /// After [`Storage`](JournalError::Storage) the entry may or may not be there, and the lease may be unusable: take over again.
     async fn append(&self, lease: &Lease, seq: u64, at: Timestamp, body: &Value) -> Result<Entry, JournalError>;
 
-    /// Whether the lease still holds. It is asked immediately before every provider call, so it is cheap.
+    /// Whether the lease still holds; renews it where it would run out. It is asked immediately before every provider call, so it is
+    /// cheap. A holder asks at least every few seconds, or others may take it for dead.
     ///
     /// # Errors
     /// [`Fenced`](JournalError::Fenced) or [`LeaseUnusable`](JournalError::LeaseUnusable): stop acting.

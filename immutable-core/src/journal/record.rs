@@ -156,7 +156,8 @@ fn unknown_version(line: &[u8]) -> Option<Damage> {
     (found != VERSION).then_some(Damage::UnknownVersion { found })
 }
 
-fn sum(bytes: &[u8]) -> String {
+/// The beginning of the SHA-256 of what must not change unnoticed.
+pub(super) fn sum(bytes: &[u8]) -> String {
     let mut digits = Fingerprint::of(bytes).to_string();
     digits.truncate(SUM_DIGITS);
     digits
