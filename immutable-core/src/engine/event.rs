@@ -107,6 +107,20 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether this can happen in a rollout whose plan has so many stages; if not, why. Events are read from journals, and a
+    /// record can be whole and make no sense all the same.
+    pub(super) fn fits(&self, stages: usize) -> Result<(), String> {
+        match self {
+            Self::Started { plan, .. } if plan.stages.is_empty() => Err("the plan has no stages".into()),
+            Self::StageEntered { stage, .. } if *stage >= stages => {
+                Err(format!("stage {stage} of a plan that has {stages}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a rollout goes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]

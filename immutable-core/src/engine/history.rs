@@ -12,6 +12,8 @@ pub struct History {
     failed: Vec<ReleaseId>,
     last: Vec<Event>,
     last_plan: Option<(RouteId, u32)>,
+    /// How many stages the last plan has.
+    last_stages: usize,
 }
 
 impl History {
@@ -19,13 +21,15 @@ impl History {
     pub(super) fn read(service: &ServiceName, entries: Vec<Entry>) -> Result<Self, JournalError> {
         let mut history = Self::default();
         for entry in entries {
-            let events: Vec<Event> = serde_json::from_value(entry.body).map_err(|error| JournalError::Corrupt {
+            let corrupt = |problem| JournalError::Corrupt {
                 service: service.clone(),
                 location: format!("journal of {service}, entry {}", entry.seq),
                 offset: 0,
-                problem: error.to_string(),
-            })?;
+                problem,
+            };
+            let events: Vec<Event> = serde_json::from_value(entry.body).map_err(|error| corrupt(error.to_string()))?;
             for event in events {
+                event.fits(history.last_stages).map_err(corrupt)?;
                 history.add(event);
             }
         }
@@ -37,6 +41,7 @@ impl History {
         if let Event::Started { plan, .. } = &event {
             self.last.clear();
             self.last_plan = Some((plan.route.clone(), plan.budget.desired));
+            self.last_stages = plan.stages.len();
         }
         let release = self.last.iter().find_map(|event| match event {
             Event::Started { plan, .. } => Some(plan.release.clone()),

@@ -83,10 +83,12 @@ pub enum Command {
 }
 
 impl Machine {
-    /// Where a rollout stands after its events. `None` when they do not begin with its start.
+    /// Where a rollout stands after its events. `None` when they do not begin with its start, or make no sense for its plan.
     pub fn replay(events: impl IntoIterator<Item = Event>) -> Option<Self> {
         let mut events = events.into_iter();
-        let Some(Event::Started { rollout, plan, at }) = events.next() else { return None };
+        let first = events.next()?;
+        first.fits(0).ok()?;
+        let Event::Started { rollout, plan, at } = first else { return None };
         let mut machine = Self {
             rollout,
             plan: *plan,
@@ -106,7 +108,10 @@ impl Machine {
             best: None,
         };
         machine.deadline = machine.progress_deadline(at);
-        events.for_each(|event| machine.apply(&event));
+        for event in events {
+            event.fits(machine.plan.stages.len()).ok()?;
+            machine.apply(&event);
+        }
         Some(machine)
     }
 

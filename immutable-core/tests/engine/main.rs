@@ -5,6 +5,7 @@
 
 mod bad_releases;
 mod harness;
+mod nonsense;
 mod pace;
 mod patience;
 mod releases;
