@@ -243,13 +243,14 @@ async fn an_old_release_that_flaps_puts_off_the_end_only_once() {
     let mut ill = false;
     for _ in 0..200 {
         ill = !ill;
-        everybody_is_ill(&outside, "1", ill);
+        let behaviour = if ill { Behaviour::NeverHealthy } else { Behaviour::Good };
+        outside.stand.cloud.behave(outside.stand.id("1"), behaviour);
         tokio::time::sleep(minutes(2)).await;
         if rollout.status().going_back.is_some() {
             break;
         }
     }
-    everybody_is_ill(&outside, "1", false);
+    outside.stand.cloud.behave(outside.stand.id("1"), Behaviour::Good);
     assert!(matches!(outcome(&rollout).await, Outcome::RolledBack { .. }));
     assert!(holds(&rollout).await.len() < 50);
 }

@@ -46,11 +46,14 @@ async fn a_shortage_of_hours_is_held_and_told_and_nothing_healthy_goes_meanwhile
 
 #[tokio::test(start_paused = true)]
 async fn half_of_a_fleet_is_not_given_up_for_instances_that_cannot_be_started() {
-    for switch in switches() {
+    for (switch, early) in switches().into_iter().flat_map(|switch| [(switch, true), (switch, false)]) {
         let outside = Outside::serving(switch, 8).await;
         let half = Strategy::rolling().max_surge(Amount::Count(1)).max_unavailable(Amount::Percent(50));
+        if early {
+            outside.weather.fail(&GROWTH, ErrorKind::Capacity, None);
+        }
         let rollout = outside.start("2", half).await;
-        until("begun", &rollout, || !outside.stand.ids("2").is_empty()).await;
+        until("begun", &rollout, || early || !outside.stand.ids("2").is_empty()).await;
         outside.weather.fail(&GROWTH, ErrorKind::Capacity, None);
         until_waiting(&rollout, "no capacity").await;
         // Those that were started before become ready meanwhile, and what was drained is still there.
