@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::blame::{Beside, Fare};
 use super::machine::Machine;
+use super::word::{Standing, Word};
 use crate::decide::{FleetView, InstanceView, Phase, World};
 use crate::health::Track;
 use crate::model::{FleetId, InstanceId, Lifecycle, Look as Seen, ObservedFleet, ObservedInstance, Sample, Verdict};
@@ -32,6 +34,10 @@ struct Known {
     evidence: String,
     /// Since when it has not been in use while it should be: its deadline counts from here.
     wanting_since: Option<Timestamp>,
+    /// Since when every look at it failed without an answer: its deadline stands still, as that says nothing about it.
+    unseen_since: Option<Timestamp>,
+    /// What the balancer said about it.
+    word: Word,
     out_since: Option<Timestamp>,
     /// Since when the balancer drains it.
     draining_since: Option<Timestamp>,
@@ -55,6 +61,7 @@ struct Failures {
 pub(super) struct Assessment {
     pub(super) world: World,
     pub(super) wake: Option<Timestamp>,
+    pub(super) beside: Beside,
 }
 
 impl Assessor {
@@ -69,6 +76,7 @@ impl Assessor {
         let mut changed = false;
         for sample in samples {
             if let Some(known) = self.instances.get_mut(&sample.instance) {
+                known.is_seen(sample.at);
                 let before = known.track.verdict(policy, sample.at);
                 known.track.look(policy, sample.at, sample.look);
                 changed |= known.track.verdict(policy, sample.at) != before;
@@ -76,6 +84,23 @@ impl Assessor {
             }
         }
         changed
+    }
+
+    /// Looks failed without an answer about any instance: that is never taken for ill health.
+    pub(super) fn looks_failed(&mut self, now: Timestamp, targets: &[InstanceId]) {
+        for id in targets {
+            if let Some(known) = self.instances.get_mut(id) {
+                known.unseen_since.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Nothing could be observed for a time: nobody could have seen that an instance was ready.
+    pub(super) fn was_blind(&mut self, since: Timestamp, now: Timestamp) {
+        let blind = now.duration_since(since).unsigned_abs();
+        for known in self.instances.values_mut().filter(|known| known.unseen_since.is_none()) {
+            known.wanting_since = known.wanting_since.map(|at| later(at, blind));
+        }
     }
 
     /// The instances that are due for a look, marked as being looked at.
@@ -134,11 +159,13 @@ impl Assessor {
         let members: HashMap<&InstanceId, MemberHealth> =
             traffic.members.iter().map(|member| (&member.instance, member.health)).collect();
         let mut look = Look { now, machine, wake: None };
-        let views = fleets.fleets.iter().map(|fleet| self.fleet(&mut look, fleet, &members)).collect();
+        let views: Vec<_> = fleets.fleets.iter().map(|fleet| self.fleet(&mut look, fleet, &members)).collect();
         let existing: HashSet<&InstanceId> =
             fleets.fleets.iter().flat_map(|f| f.instances.iter().map(|i| &i.id)).collect();
         self.instances.retain(|id, _| existing.contains(id));
+        let beside = self.beside(now, machine, &views);
         Assessment {
+            beside,
             world: World {
                 as_of: fleets.as_of.min(traffic.as_of),
                 fleets: views,
@@ -147,6 +174,34 @@ impl Assessor {
             },
             wake: look.wake,
         }
+    }
+
+    /// How the new fleet fares, and the one that serves beside it.
+    fn beside(&self, now: Timestamp, machine: &Machine, views: &[FleetView]) -> Beside {
+        let (plan, policy) = (machine.plan(), &machine.plan().limits.health);
+        let old = plan.replaces.as_ref().filter(|fleet| **fleet != plan.target);
+        let of = |fleet: Option<&FleetId>| {
+            let view = views.iter().find(|view| Some(&view.id) == fleet);
+            let present = view.into_iter().flat_map(|view| &view.instances).filter(|view| view.phase != Phase::Ending);
+            present.filter_map(|view| self.instances.get(&view.id).map(|known| (view, known)))
+        };
+        let mut beside = Beside { fleet: old.cloned(), ..Beside::default() };
+        for (view, known) in of(old) {
+            let ill = view.dead || known.ailing || known.track.verdict(policy, now) == Verdict::Unhealthy;
+            let taken_out = machine.has_drained(&view.id) && !known.ailing;
+            // A driver that has just begun has not seen how they were; that the rollout is held says it.
+            if (known.was_proven || machine.is_blamed()) && !taken_out {
+                let well = !ill && known.track.verdict(policy, now) == Verdict::Healthy;
+                beside.old.count(well, ill);
+            }
+        }
+        for (view, known) in of(Some(&plan.target)) {
+            let ill = view.dead || known.ailing || view.replace;
+            beside.new.count(!ill && known.track.verdict(policy, now) == Verdict::Healthy, ill);
+        }
+        let fleets = [Some(&plan.target), old];
+        beside.looks = fleets.into_iter().flatten().filter_map(|fleet| self.evidence(fleet)).collect();
+        beside
     }
 
     fn fleet(
@@ -164,6 +219,8 @@ impl Assessor {
                 track: Track::default(),
                 evidence: String::new(),
                 wanting_since: None,
+                unseen_since: None,
+                word: Word::default(),
                 out_since: None,
                 draining_since: None,
                 was_proven: false,
@@ -220,7 +277,23 @@ impl Look<'_> {
     }
 }
 
+impl Fare {
+    fn count(&mut self, well: bool, ill: bool) {
+        self.all += 1;
+        self.well += usize::from(well);
+        self.ill += usize::from(ill);
+    }
+}
+
 impl Known {
+    /// It can be looked at again: the time in which nobody could look does not count.
+    fn is_seen(&mut self, at: Timestamp) {
+        if let Some(since) = self.unseen_since.take() {
+            let unseen = |wanting: Timestamp| at.duration_since(since.max(wanting)).max(SignedDuration::ZERO);
+            self.wanting_since = self.wanting_since.map(|wanting| later(wanting, unseen(wanting).unsigned_abs()));
+        }
+    }
+
     fn fate(&self, instance: &ObservedInstance, dead: bool) -> String {
         let id = &instance.id;
         match (dead, self.evidence.as_str()) {
@@ -251,14 +324,20 @@ impl Known {
             (_, Some(member)) => {
                 self.out_since = None;
                 self.draining_since = None;
-                in_traffic(member, verdict)
+                let standing = self.word.hear(&limits.health, look.now, member);
+                in_traffic(member, standing, verdict)
             }
             (_, None) => self.out_of_traffic(look, instance, dead, verdict),
         };
         let wanting = matches!(phase, Phase::Pending | Phase::Unproven | Phase::Joining | Phase::Unsure);
         // Not from its start: nobody may have looked since then.
         self.wanting_since = wanting.then(|| self.wanting_since.unwrap_or(look.now));
-        let late = self.wanting_since.is_some_and(|since| !look.is_ahead(later(since, limits.instance_deadline)));
+        // While every look fails its clock stands still.
+        let until = self.unseen_since.unwrap_or(look.now);
+        let late = self.wanting_since.is_some_and(|since| {
+            let deadline = later(since, limits.instance_deadline);
+            deadline <= until || self.unseen_since.is_none() && !look.is_ahead(deadline)
+        });
         // A member that the balancer never takes into use, or that nobody can look at, is as good as ill.
         let phase = if late && phase.is_in_traffic() { Phase::Ailing } else { phase };
         match phase {
@@ -308,13 +387,15 @@ impl Known {
     }
 }
 
-fn in_traffic(member: MemberHealth, verdict: Verdict) -> Phase {
-    match (member, verdict) {
-        (MemberHealth::Draining, _) => Phase::Draining,
-        (MemberHealth::Unhealthy, _) | (_, Verdict::Unhealthy) => Phase::Ailing,
-        (MemberHealth::Registering, _) => Phase::Joining,
-        (MemberHealth::Healthy | MemberHealth::Untold, Verdict::Healthy) => Phase::Serving,
-        (MemberHealth::Healthy | MemberHealth::Untold, Verdict::Unknown) => Phase::Unsure,
+/// What our looks and the balancer's word mean together. A bad word that our looks contradict, or do not know of yet, makes
+/// nobody ill before it was said often enough; until then the instance is no capacity, and nothing is done with it.
+fn in_traffic(member: MemberHealth, standing: Standing, verdict: Verdict) -> Phase {
+    match (member, standing, verdict) {
+        (MemberHealth::Draining, ..) => Phase::Draining,
+        (_, Standing::Condemned, _) | (.., Verdict::Unhealthy) => Phase::Ailing,
+        (MemberHealth::Registering, ..) => Phase::Joining,
+        (MemberHealth::Healthy | MemberHealth::Untold, Standing::Trusted, Verdict::Healthy) => Phase::Serving,
+        (MemberHealth::Healthy | MemberHealth::Untold | MemberHealth::Unhealthy, ..) => Phase::Unsure,
     }
 }
 

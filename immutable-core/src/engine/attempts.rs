@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::calls::Calls;
 use crate::decide::Action;
-use crate::provider::ProviderError;
+use crate::provider::{ErrorKind, ProviderError};
 
 /// Actions that were tried lately. An action that is not known to be done keeps its intent, and with it its key.
 #[derive(Debug, Default)]
@@ -49,6 +49,9 @@ impl Attempts {
 pub(super) struct Trouble {
     failures: u32,
     text: Option<String>,
+    /// What a provider said last, and since when something is wrong.
+    told: Option<(ErrorKind, String)>,
+    since: Option<Timestamp>,
 }
 
 impl Trouble {
@@ -60,7 +63,20 @@ impl Trouble {
     }
 
     pub(super) fn say(&mut self, text: String) {
-        self.text = Some(text);
+        (self.text, self.told) = (Some(text), None);
+    }
+
+    /// Says what a provider answered.
+    pub(super) fn tell(&mut self, now: Timestamp, waits_for: &str, error: &ProviderError) {
+        self.text = Some(format!("{waits_for}: {error}"));
+        self.told = Some((error.kind(), error.to_string()));
+        self.since.get_or_insert(now);
+    }
+
+    /// Since when it does not work, and what the provider said, if it is of this kind.
+    pub(super) fn of_kind(&self, kind: ErrorKind) -> Option<(Timestamp, &str)> {
+        let told = self.told.as_ref().filter(|(told, _)| *told == kind);
+        self.since.zip(told.map(|(_, error)| error.as_str()))
     }
 
     pub(super) fn is_over(&mut self) {

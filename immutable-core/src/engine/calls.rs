@@ -1,70 +1,18 @@
 //! Every provider call goes through here: the shared budget, the lease, the time limit, the span.
 
-#![expect(clippy::disallowed_methods, reason = "calls wait for their turn here")]
-
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::clock::{Clock, Entropy};
+use super::throttle::{Slot, Throttle, jittered};
 use crate::journal::{Journal, JournalError, Lease};
 use crate::model::RolloutId;
 use crate::provider::{ErrorKind, IdempotencyKey, OpContext, ProviderError};
-
-/// How much of a platform's API all rollouts of one engine may use together.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ApiBudget {
-    /// The most calls at once.
-    pub concurrency: usize,
-    /// The most calls in a second, on average; `None`: as many as there are.
-    pub calls_per_second: Option<u32>,
-}
-
-impl Default for ApiBudget {
-    /// Sixteen calls at once, no limit of their rate.
-    fn default() -> Self {
-        Self { concurrency: 16, calls_per_second: None }
-    }
-}
-
-/// The budget in use, shared by all rollouts of an engine.
-#[derive(Debug)]
-pub(super) struct Throttle {
-    slots: Semaphore,
-    pause: Option<Duration>,
-    next: Mutex<tokio::time::Instant>,
-}
-
-impl Throttle {
-    pub(super) fn new(budget: ApiBudget) -> Self {
-        Self {
-            slots: Semaphore::new(budget.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
-            pause: budget.calls_per_second.map(|rate| Duration::from_secs(1) / rate.max(1)),
-            next: Mutex::new(tokio::time::Instant::now()),
-        }
-    }
-
-    /// Waits until a call may be made; the permit is held while it is.
-    async fn enter(&self) -> SemaphorePermit<'_> {
-        let permit = self.slots.acquire().await.expect("invariant: the semaphore is never closed");
-        // The slot first: a turn in the rate that is taken is used at once.
-        if let Some(pause) = self.pause {
-            tokio::time::sleep_until(self.take_turn(pause)).await;
-        }
-        permit
-    }
-
-    fn take_turn(&self, pause: Duration) -> tokio::time::Instant {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = (*next).max(tokio::time::Instant::now());
-        *next = at + pause;
-        at
-    }
-}
 
 /// Makes calls for one rollout.
 #[derive(Debug, Clone)]
@@ -104,12 +52,26 @@ impl Calls {
         self.limited(operation, call).await
     }
 
-    /// The permit to make one call that changes something, if the lease still holds once it is the call's turn.
-    pub(super) async fn permit(
+    /// Makes a call that only looks, again and again while the platform throttles: that is never a failure.
+    pub(super) async fn look_patiently<T, F>(
         &self,
-        journal: &dyn Journal,
-        lease: &Lease,
-    ) -> Result<SemaphorePermit<'_>, JournalError> {
+        operation: &'static str,
+        call: impl Fn() -> F,
+    ) -> Result<T, ProviderError>
+    where
+        F: Future<Output = Result<T, ProviderError>>,
+    {
+        loop {
+            // The next try waits until the budget is open again.
+            match self.look(operation, call()).await {
+                Err(error) if error.kind() == ErrorKind::Throttled => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The permit to make one call that changes something, if the lease still holds once it is the call's turn.
+    pub(super) async fn permit(&self, journal: &dyn Journal, lease: &Lease) -> Result<Slot<'_>, JournalError> {
         let permit = self.throttle.enter().await;
         journal.check(lease).await?;
         Ok(permit)
@@ -121,12 +83,20 @@ impl Calls {
         operation: &'static str,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        let span = tracing::debug_span!("provider_call", operation);
+        let (begun, span) = (Instant::now(), tracing::debug_span!("provider_call", operation));
         let answer = tokio::time::timeout(self.timeout, call.instrument(span)).await.unwrap_or_else(|_| {
             Err(ProviderError::new(ErrorKind::Timeout, operation, format!("no answer within {:?}", self.timeout)))
         });
         if let Err(error) = &answer {
             tracing::debug!(operation, %error, "provider call failed");
+        }
+        match &answer {
+            Err(error) if error.kind() == ErrorKind::Throttled => {
+                self.throttle.throttled(begun, error.retry_after(), self.jitter());
+            }
+            // No answer says nothing about how many calls there may be.
+            Err(error) if matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable) => {}
+            _ => self.throttle.answered(),
         }
         answer
     }
@@ -136,8 +106,11 @@ impl Calls {
     pub(super) fn backoff(&self, failures: u32, error: Option<&ProviderError>) -> Duration {
         let told = error.and_then(ProviderError::retry_after);
         let doubled = Duration::from_millis(200).saturating_mul(1 << failures.min(8)).min(Duration::from_secs(30));
-        let base = told.unwrap_or(doubled);
-        let jitter = u32::try_from(self.entropy.next_u64() % 1000).unwrap_or(0);
-        base + base / 1000 * jitter
+        jittered(told.unwrap_or(doubled), self.jitter())
+    }
+
+    /// Thousandths of a wait to be added to it.
+    fn jitter(&self) -> u32 {
+        u32::try_from(self.entropy.next_u64() % 1000).unwrap_or(0)
     }
 }

@@ -4,6 +4,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the driver is what waits and spawns")]
 
+mod blame;
+mod obstacles;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +18,12 @@ use tracing::Instrument;
 
 use super::assess::Assessor;
 use super::attempts::{Attempts, Trouble};
+use super::blame::Beside;
 use super::calls::Calls;
 use super::error::DriverError;
 use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
-use crate::analysis::Judgement;
 use crate::decide::{Action, RetireProof, RouteChange, World, check};
 use crate::journal::{Journal, JournalError, Lease};
 use crate::model::{FleetId, FleetSpec, InstanceId, Sample};
@@ -52,10 +55,16 @@ pub(super) struct Driver {
     pub(super) sight: Trouble,
     pub(super) looks: Trouble,
     pub(super) acts: Trouble,
+    /// What does not grow for want of capacity.
+    pub(super) growth: Trouble,
+    /// From when on the checks are measured while both releases fail them.
+    pub(super) judged_since: Option<Timestamp>,
     /// Until then nothing is tried, because the last try failed.
     pub(super) not_before: Option<Timestamp>,
     /// Whether nothing was observed lately.
     pub(super) blind: bool,
+    /// When something was last observed.
+    pub(super) seen_at: Option<Timestamp>,
     /// Whether nobody can wish any more: all handles are gone, the rollout goes on.
     pub(super) deaf: bool,
 }
@@ -72,6 +81,7 @@ struct Observed {
     traffic: TrafficState,
     world: World,
     wake: Option<Timestamp>,
+    beside: Beside,
 }
 
 /// What to do after one turn of the loop.
@@ -149,7 +159,7 @@ impl Driver {
                     None => self.deaf = true,
                 },
                 Some(probed) = self.probes.join_next() => {
-                    if self.looked(probed) {
+                    if self.looked(probed).await? {
                         return Ok(());
                     }
                 }
@@ -161,7 +171,7 @@ impl Driver {
     /// Takes all wishes and looks that have come in meanwhile.
     async fn hear(&mut self) -> Result<(), JournalError> {
         while let Some(probed) = self.probes.try_join_next() {
-            self.looked(probed);
+            self.looked(probed).await?;
         }
         while let Ok(wish) = self.wishes.try_recv() {
             self.obey(wish).await?;
@@ -170,11 +180,11 @@ impl Driver {
     }
 
     /// Takes the answer of one batch of looks into account; says whether any verdict changed.
-    fn looked(&mut self, probed: Result<Probed, JoinError>) -> bool {
+    async fn looked(&mut self, probed: Result<Probed, JoinError>) -> Result<bool, JournalError> {
         let Ok(probed) = probed else {
             self.looks.say("health looks to work again: the probe panicked".into());
             self.assessor.looks_lost();
-            return false;
+            return Ok(false);
         };
         let samples = match probed.samples {
             Ok(samples) => {
@@ -182,11 +192,18 @@ impl Driver {
                 samples
             }
             Err(error) => {
-                self.looks.say(format!("health looks to work again: {error}"));
+                let now = self.calls.now();
+                self.looks.tell(now, "health looks to work again", &error);
+                self.assessor.looks_failed(now, &probed.targets);
+                if !error.kind().is_transient() {
+                    self.record(self.machine.refused(now, error.to_string())).await?;
+                    self.assessor.looked(&self.machine, &probed.targets, Vec::new());
+                    return Ok(true);
+                }
                 Vec::new()
             }
         };
-        self.assessor.looked(&self.machine, &probed.targets, samples)
+        Ok(self.assessor.looked(&self.machine, &probed.targets, samples))
     }
 
     async fn obey(&mut self, (command, done): Wish) -> Result<(), JournalError> {
@@ -218,7 +235,7 @@ impl Driver {
 
     async fn turn(&mut self) -> Result<Turn, JournalError> {
         // Before the world is observed: a source that takes its time must not make those facts old.
-        let judgements = self.judge().await;
+        let judgements = self.judge().await?;
         let observed = match self.observe().await {
             Ok(observed) => observed,
             Err(error) => {
@@ -226,18 +243,25 @@ impl Driver {
                     self.record(self.machine.refused(self.calls.now(), error.to_string())).await?;
                 }
                 self.blind = true;
-                self.sight.say(format!("the platform to answer again: {error}"));
+                self.sight.tell(self.calls.now(), "the platform to answer again", &error);
+                self.mind_throttling().await?;
                 self.show(Vec::new());
                 return Ok(Turn::Until(self.sight.failed(&self.calls, Some(&error))));
             }
         };
         self.sight.is_over();
+        self.mind_throttling().await?;
         if std::mem::take(&mut self.blind) {
             self.record(self.machine.looked_again(self.calls.now())).await?;
         }
         self.probe(&observed.fleets);
         let now = self.calls.now();
+        self.record(self.machine.compare(now, &observed.beside)).await?;
         let mut step = self.machine.next(now, &observed.world, &judgements);
+        if step.actions.is_empty() {
+            // There is nothing left that could fail.
+            self.acts.is_over();
+        }
         self.explain(&mut step);
         self.hold_back(now, &mut step);
         let changed = !step.events.is_empty();
@@ -267,6 +291,7 @@ impl Driver {
     }
 
     fn show(&self, mut waiting: Vec<String>) {
+        waiting.splice(..0, self.machine.hold().map(ToString::to_string));
         let troubles = [&self.sight, &self.looks, &self.acts];
         waiting.extend(troubles.into_iter().filter_map(|trouble| trouble.text()).map(ToOwned::to_owned));
         self.shared.show(&self.machine, waiting);
@@ -300,8 +325,11 @@ impl Driver {
         let traffic = self.calls.look("observe route", self.platform.traffic.observe(&context, route));
         let (fleets, traffic) = futures_util::future::try_join(fleets, traffic).await?;
         let now = self.calls.now();
+        if let Some(since) = self.seen_at.replace(now).filter(|_| self.blind) {
+            self.assessor.was_blind(since, now);
+        }
         let assessment = self.assessor.assess(now, &self.machine, &fleets, &traffic);
-        Ok(Observed { fleets, traffic, world: assessment.world, wake: assessment.wake })
+        Ok(Observed { fleets, traffic, world: assessment.world, wake: assessment.wake, beside: assessment.beside })
     }
 
     /// Starts the looks that are due.
@@ -319,40 +347,36 @@ impl Driver {
         }
     }
 
-    /// Judges the checks of the stage that is at its gate. A metric that cannot be read is no data.
-    async fn judge(&mut self) -> Vec<Judgement> {
-        let Some((checks, window)) = self.machine.measures(self.calls.now()) else { return Vec::new() };
-        let target = &self.machine.plan().target;
-        let context = self.calls.context(&["measure"]);
-        let judge = checks.iter().map(|check| async {
-            let query = self.platform.metrics.query(&context, check.metric(), target, window);
-            match self.calls.look("read a metric", query).await {
-                Ok(samples) => check.judge(&samples),
-                Err(error) => Judgement::NotEnoughData { evidence: format!("{}: {error}", check.metric()) },
-            }
-        });
-        join_all(judge).await
-    }
-
     /// Tries all actions of one intent at once; they are safe in any order.
     async fn act_all(&mut self, actions: &[Action], intent: u64, observed: &Observed) -> Result<Turn, JournalError> {
         let intents: Vec<u64> = actions.iter().map(|action| self.attempts.intent(action).unwrap_or(intent)).collect();
         let attempts = actions.iter().zip(&intents).map(|(action, intent)| self.act(action, *intent, observed));
         let answers = join_all(attempts).await;
         let now = self.calls.now();
-        let (mut worst, mut next, mut conflict) = (None::<ProviderError>, None::<Timestamp>, false);
+        let (mut worst, mut next, mut conflict) = (None::<ProviderError>, None::<Timestamp>, None);
         for ((action, intent), answer) in actions.iter().zip(intents).zip(answers) {
-            let (not_before, done) = match answer? {
+            let answer = answer?;
+            if answer.is_ok() {
+                self.has_grown(now, action).await?;
+            }
+            let (not_before, done) = match answer {
                 Ok(Progress::Done(())) => (later(now, self.platform.pace.observe), true),
                 Ok(Progress::Pending { retry_after, .. }) => {
                     let at = later(now, retry_after);
                     next = Some(next.map_or(at, |least| least.min(at)));
                     (at, false)
                 }
+                Err(error) if let Some((at, hold)) = self.shortage(now, action, &error) => {
+                    // Only this waits: what else is to be done can be done.
+                    self.record(self.machine.hold_since(now, now, hold)).await?;
+                    next = Some(next.map_or(at, |least| least.min(at)));
+                    (at, false)
+                }
                 Err(error) => {
-                    conflict |= error.kind() == ErrorKind::Conflict;
                     let replaces = worst.as_ref().is_none_or(|known| known.kind().is_transient());
-                    if error.kind() != ErrorKind::Conflict && replaces {
+                    if error.kind() == ErrorKind::Conflict {
+                        conflict = Some(error);
+                    } else if replaces {
                         worst = Some(error);
                     }
                     (now, false)
@@ -365,11 +389,13 @@ impl Driver {
                 self.record(self.machine.refused(now, error.to_string())).await?;
                 return Ok(Turn::Again);
             }
-            self.acts.say(format!("the next try: {error}"));
+            self.acts.tell(now, "the next try", &error);
+            self.mind_throttling().await?;
             return Ok(self.try_later(now, Some(&error)));
         }
-        if conflict {
+        if let Some(error) = conflict {
             // Somebody else was first: look again soon, and not at once for ever.
+            self.acts.tell(now, "the next try", &error);
             return Ok(self.try_later(now, None));
         }
         self.acts.is_over();

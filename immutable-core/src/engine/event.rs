@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::hold::Hold;
 use crate::decide::Action;
 use crate::model::{ApprovalName, ReleaseId, RolloutId};
 use crate::plan::Plan;
@@ -88,6 +89,20 @@ pub enum Event {
     PromotionAsked {
         /// When.
         at: Timestamp,
+    },
+    /// The rollout cannot go on for now, through no fault of the release: no deadline passes until it [goes on](Self::WentOn).
+    Held {
+        /// Why.
+        hold: Hold,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// What held the rollout is over.
+    WentOn {
+        /// When.
+        at: Timestamp,
+        /// When the rollout goes back, or is stuck on its way back, unless there is progress.
+        deadline: Timestamp,
     },
     /// The rollout goes back.
     TurnedBack {
@@ -213,6 +228,8 @@ impl fmt::Display for Event {
             Self::Resumed { .. } => write!(f, "resumed"),
             Self::Approved { approval, .. } => write!(f, "approved {approval}"),
             Self::PromotionAsked { .. } => write!(f, "asked to promote at once"),
+            Self::Held { hold, .. } => write!(f, "held; waits for {hold}"),
+            Self::WentOn { .. } => write!(f, "goes on"),
             Self::TurnedBack { reason, .. } => write!(f, "goes back: {reason}"),
             Self::Ended { outcome, .. } => write!(f, "ended: {outcome}"),
         }

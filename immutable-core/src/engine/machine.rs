@@ -1,5 +1,7 @@
 //! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
 
+mod hold;
+
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reache
 use crate::model::{ApprovalName, FleetId, InstanceId, RolloutId};
 use crate::plan::{Amount, Gate, Plan, Stage};
 use crate::provider::Window;
+use hold::Held;
 
 /// The most instances that one action names, so that no journal entry grows without bound. The rest follows at the next step.
 const MAX_NAMED: usize = 5_000;
@@ -40,6 +43,9 @@ pub struct Machine {
     drained: HashSet<InstanceId>,
     /// The best that was seen on the way to the current goal, as far as it is in the journal.
     best: Option<u64>,
+    held: Option<Held>,
+    /// Whether the environment was found at fault before.
+    excused: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +112,8 @@ impl Machine {
             routed: HashSet::new(),
             drained: HashSet::new(),
             best: None,
+            held: None,
+            excused: false,
         };
         machine.deadline = machine.progress_deadline(at);
         for event in events {
@@ -125,6 +133,7 @@ impl Machine {
             Event::TurnedBack { reason, deadline, .. } => {
                 self.course = Course::Back { reason: reason.clone() };
                 self.paused = None;
+                self.held = None;
                 self.begin(*deadline);
             }
             Event::Progressed { deadline, score } => {
@@ -149,6 +158,8 @@ impl Machine {
                 self.approvals.insert(approval.clone());
             }
             Event::PromotionAsked { .. } => self.promoting = true,
+            Event::Held { hold, at } => self.held = Some(Held { hold: hold.clone(), since: *at }),
+            Event::WentOn { at, deadline } => self.went_on(*at, *deadline),
             Event::Ended { outcome, .. } => self.outcome = Some(outcome.clone()),
             Event::Started { .. } => {}
         }
@@ -198,7 +209,8 @@ impl Machine {
         if self.promoting && index < self.plan.full_stage() {
             return self.advance(now, index);
         }
-        if let Some(Judgement::Fail { evidence }) = judgements.iter().find(|j| matches!(j, Judgement::Fail { .. })) {
+        let failed = judgements.iter().find(|judgement| matches!(judgement, Judgement::Fail { .. }));
+        if let Some(Judgement::Fail { evidence }) = failed.filter(|_| !self.is_blamed()) {
             return self.turn_back(now, Reason::CheckFailed { evidence: evidence.clone() });
         }
         let decision = self.decide(world, &stage.goal, &self.plan.budget);
@@ -206,12 +218,12 @@ impl Machine {
         let mut step = self.pursue(now, world, &stage.goal, decision, arrived);
         match (arrived, self.reached) {
             // The new release has all that this goal gives it; only what goes is not gone. Going back would not help.
-            (false, None) if now >= self.deadline && self.serves(world, &stage.goal) => {
+            (false, None) if self.is_overdue(now) && self.serves(world, &stage.goal) => {
                 let (service, waiting) = (&self.plan.service, step.waiting.join(", "));
                 let reason = format!("the new release of {service} serves; what is left over waits for {waiting}");
                 return end(now, Outcome::Stuck { reason });
             }
-            (false, None) if now >= self.deadline && !step.has_progress(now) => {
+            (false, None) if self.is_overdue(now) && !step.has_progress(now) => {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }
             (false, Some(_)) => {
@@ -260,7 +272,7 @@ impl Machine {
                 },
             );
         }
-        if now >= self.deadline && !step.has_progress(now) {
+        if self.is_overdue(now) && !step.has_progress(now) {
             let waiting = step.waiting.join(", ");
             return end(now, Outcome::Stuck { reason: format!("{reason}; going back waits for {waiting}") });
         }
@@ -292,7 +304,8 @@ impl Machine {
     }
 
     fn decide(&self, world: &World, goal: &Goal, budget: &Budget) -> Decision {
-        let mut decision = decide(world, goal, budget, self.plan.switch);
+        let mut decision = decide(world, goal, &self.restrained(world, budget), self.plan.switch);
+        self.keep_what_is_healthy(world, &mut decision);
         for action in &mut decision.actions {
             match action {
                 Action::Route(change) => {
@@ -308,6 +321,10 @@ impl Machine {
 
     /// The decision as a step: intents before actions, progress noted, the deadline as the latest time to wake.
     fn pursue(&self, now: Timestamp, world: &World, goal: &Goal, decision: Decision, arrived: bool) -> Step {
+        if self.shortage_is_moot(&decision) {
+            // What is to be done is decided without it, at once.
+            return Step { events: self.go_on(now), wake: Some(now), ..Step::default() };
+        }
         let Decision { actions, waiting } = decision;
         let mut step = Step { actions, wake: Some(self.deadline), ..Step::default() };
         step.waiting = waiting.iter().map(ToString::to_string).collect();
@@ -337,8 +354,8 @@ impl Machine {
     ///
     /// A deadline that passed in that time says nothing: what happened meanwhile has to be looked at first.
     pub fn looked_again(&self, now: Timestamp) -> Vec<Event> {
-        let counts = self.outcome.is_none() && self.paused.is_none() && self.reached.is_none();
-        if !counts || now < self.deadline {
+        let counts = self.outcome.is_none() && self.paused.is_none();
+        if !counts || !self.is_overdue(now) {
             return Vec::new();
         }
         vec![Event::LookedAgain { at: now, deadline: later(now, self.plan.limits.instance_deadline) }]
@@ -365,6 +382,10 @@ impl Machine {
         }
         let Gate { approval, .. } = &stage.gate;
         let mut waiting = Vec::new();
+        if self.is_blamed() {
+            // It is judged anew when the environment is well again.
+            return false;
+        }
         if now < hold_until {
             step.wake = Some(hold_until);
             waiting.push(format!("the hold of stage {:?} until {hold_until}", stage.name));

@@ -15,15 +15,19 @@
 
 mod assess;
 mod attempts;
+mod blame;
 mod calls;
 mod clock;
 mod driver;
 mod error;
 mod event;
 mod history;
+mod hold;
 mod machine;
 mod rollout;
 mod status;
+mod throttle;
+mod word;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,24 +35,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use calls::ApiBudget;
+pub use blame::{Beside, Fare};
 pub use clock::{Clock, Entropy, SystemClock, SystemEntropy};
 pub use error::{DriverError, StartError};
 pub use event::{Event, Outcome, Reason};
 pub use history::History;
+pub use hold::{Hold, Signal};
 pub use machine::{Command, Machine, Step};
 pub use rollout::Rollout;
 pub use status::Status;
+pub use throttle::ApiBudget;
 
 use crate::journal::{Journal, MemoryJournal};
 use crate::model::{Image, OwnerId, ReleaseId, RolloutId, ServiceName, Weight};
 use crate::plan::{Amount, Facts, Plan, PlanError, RolloutSpec, StageSpec, Strategy, compile};
-use crate::provider::{ImageSpec, Platform, Progress};
+use crate::provider::{ErrorKind, ImageSpec, Platform, Progress};
 use assess::Assessor;
 use attempts::{Attempts, Trouble};
-use calls::{Calls, Throttle};
+use calls::Calls;
 use driver::Driver;
 use rollout::Shared;
+use throttle::Throttle;
 
 /// Starts rollouts on a platform and drives them.
 #[derive(Debug)]
@@ -164,6 +171,8 @@ impl Engine {
                     failures = 0;
                     tokio::time::sleep(retry_after).await;
                 }
+                // Never a failure; the next try waits until the budget of calls is open again.
+                Err(error) if error.kind() == ErrorKind::Throttled => {}
                 Err(error) if !error.kind().is_transient() || failures >= 10 => return Err(error.into()),
                 Err(error) => {
                     tokio::time::sleep(calls.backoff(failures, Some(&error))).await;
@@ -308,8 +317,9 @@ impl Engine {
     async fn compile(&self, spec: &RolloutSpec, history: &History) -> Result<Plan, StartError> {
         let calls = self.calls(None, 0);
         let context = calls.context(&["plan"]);
-        let fleets = calls.look("observe fleets", self.platform.fleets.observe(&context, &spec.service)).await?;
-        let traffic = calls.look("observe route", self.platform.traffic.observe(&context, &spec.route)).await?;
+        let Platform { fleets, traffic, metrics, .. } = &self.platform;
+        let fleets = calls.look_patiently("observe fleets", || fleets.observe(&context, &spec.service)).await?;
+        let traffic = calls.look_patiently("observe route", || traffic.observe(&context, &spec.route)).await?;
         let facts = Facts {
             fleets: &fleets,
             split: &traffic.split,
@@ -320,8 +330,8 @@ impl Engine {
         let plan = compile(spec, &facts)?;
         for check in plan.stages.iter().flat_map(|stage| &stage.gate.checks) {
             let metric = check.metric();
-            if let Err(error) = calls.look("describe a metric", self.platform.metrics.describe(&context, metric)).await
-            {
+            let described = calls.look_patiently("describe a metric", || metrics.describe(&context, metric)).await;
+            if let Err(error) = described {
                 return Err(PlanError::Metric { metric: metric.clone(), problem: error.to_string() }.into());
             }
         }
@@ -359,6 +369,9 @@ impl Engine {
             sight: Trouble::default(),
             looks: Trouble::default(),
             acts: Trouble::default(),
+            growth: Trouble::default(),
+            judged_since: None,
+            seen_at: None,
             not_before: None,
             blind: true,
             deaf: false,

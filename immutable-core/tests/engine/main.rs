@@ -4,13 +4,19 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod bad_releases;
+mod blame;
+mod damping;
 mod harness;
 mod nonsense;
 mod pace;
 mod patience;
+mod refusals;
 mod releases;
 mod restarts;
+mod shortage;
 mod steering;
 mod strategies;
 mod telling;
+mod throttling;
 mod trouble;
+mod weather;

@@ -159,20 +159,6 @@ async fn trouble_that_is_over_is_not_told_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shortage_of_hours_writes_little_and_is_told() {
-    let stand = Stand::serving(switches()[0], 3).await;
-    let strategy = Strategy::rolling().progress_deadline(Duration::from_hours(10));
-    let rollout = stand.start("2", strategy).await;
-    stand.fail(Operation::EnsureFleet, ErrorKind::Capacity, Effect::None, 10_000);
-    until_waiting(&rollout, "no capacity").await;
-    let entries = stand.entries().await;
-    let Outcome::RolledBack { reason, .. } = outcome(&rollout).await else { panic!("{:?}", rollout.status()) };
-    assert!(reason.to_string().contains("no capacity"), "{reason}");
-    // To turn back, to look, to end.
-    assert!(stand.entries().await <= entries + 4, "{:#?}", events(&rollout).await);
-}
-
-#[tokio::test(start_paused = true)]
 async fn no_progress_turns_back_at_the_deadline_and_progress_puts_it_off() {
     let options = SimOptions { boot: minutes(4), ..SimOptions::default() };
     let stand = Stand::with(options);
