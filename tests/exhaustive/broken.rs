@@ -9,6 +9,7 @@ use crate::spoil;
 
 pub(crate) const MUTANTS: &[(&str, &str, Decide<'static>)] = &[
     ("drains below the floor", "capacity", &drains_all_surplus),
+    ("ends what is proven though nothing serves", "capacity", &ends_the_last),
     ("trusts a weight before the capacity is there", "conservation", &moves_all_traffic_at_once),
     ("sends traffic to an empty fleet", "conservation", &traffic_to_the_empty),
     ("registers before proof", "proof before traffic", &registers_unproven),
@@ -43,6 +44,14 @@ fn seen_as(world: &World, change: impl Fn(&mut InstanceView)) -> World {
 
 fn drains_all_surplus(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -> Decision {
     decide(world, goal, &Budget { max_unavailable: budget.desired, ..*budget }, switch)
+}
+
+fn ends_the_last(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -> Decision {
+    let mut decision = decide(world, goal, budget, switch);
+    let relaxed = decide(world, goal, &Budget { max_unavailable: budget.desired, ..*budget }, switch);
+    decision.actions.retain(|action| !matches!(action, Action::End { .. } | Action::Route(_)));
+    decision.actions.extend(relaxed.actions.into_iter().filter(|action| matches!(action, Action::End { .. })));
+    decision
 }
 
 fn moves_all_traffic_at_once(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -> Decision {

@@ -25,7 +25,7 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for budget in budgets {
         for switch in [weighted(), SwitchKind::Membership] {
-            for moves in [Moves::Health, Moves::Death, Moves::Drift, Moves::Silence] {
+            for moves in [Moves::Health, Moves::Death, Moves::Drift, Moves::Silence, Moves::Emptied] {
                 cases.push(Case::new(budget, switch, moves));
             }
         }

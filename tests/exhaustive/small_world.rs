@@ -73,6 +73,8 @@ pub(crate) enum Moves {
     Drift,
     /// Instances in traffic cannot be looked at.
     Silence,
+    /// The route is emptied at once: a proxy is started anew, or somebody does it by hand.
+    Emptied,
 }
 
 /// More than any world here holds, with room for one that breaks the surge.
@@ -235,9 +237,26 @@ impl SmallWorld {
         &mut self.fleets[index][slot.parse::<usize>().expect("a slot of ours")]
     }
 
+    /// Nobody is in traffic any more, and what can be used again is not known yet.
+    fn emptied(&self) -> Self {
+        let mut world = Self { weights: [0, 0], ..self.clone() };
+        for kind in world.fleets.iter_mut().flatten() {
+            *kind = match *kind {
+                SERVING | JOINING | UNSURE => DRAINING,
+                AILING | OUTDATED => DRAINING_BAD,
+                AILING_DEAD => DRAINED_DEAD,
+                other => other,
+            };
+        }
+        world.sorted()
+    }
+
     /// Every single move of the environment.
     pub(crate) fn moved(&self, moves: Moves) -> Vec<Self> {
         let mut worlds = Vec::new();
+        if moves == Moves::Emptied {
+            worlds.push(self.emptied());
+        }
         for index in 0..2 {
             for slot in 0..self.fleets[index].len() {
                 let kind = self.fleets[index][slot];

@@ -49,9 +49,14 @@ pub fn decide(world: &World, goal: &Goal, budget: &Budget, switch: SwitchKind) -
     let mut sides = sides(world, goal);
     let mut decision = Decision::default();
     let mut surplus = Vec::with_capacity(sides.len());
+    // What is proven and out of traffic is not given up while too little serves: somebody may have emptied the route.
+    let serving: usize = sides.iter().map(|side| side.tally.capacity()).sum();
+    let mut short = budget.required().saturating_sub(serving);
     for side in &mut sides {
         let too_many = side.tally.keepers.saturating_sub(side.size);
-        surplus.push(side.tally.give_up(too_many));
+        let kept = side.tally.usable_soon().min(too_many).min(short);
+        short -= kept;
+        surplus.push(side.tally.give_up(too_many - kept, kept));
         if !side.tally.end.is_empty() {
             let instances = side.tally.end.iter().map(|id| (*id).clone()).collect();
             decision.actions.push(Action::End { fleet: side.id.clone(), instances });
@@ -257,12 +262,12 @@ fn drain_surplus(
         drain(index, &side.tally.outdated);
     }
     for (index, side) in sides.iter().enumerate().rev() {
-        let (serving, joining) = (&side.tally.serving, &side.tally.joining);
+        let (serving, joining) = (&side.tally.serving, side.tally.joining_surplus());
         let surplus = surplus[index].saturating_sub(joining.len()).min(serving.len());
         drain(index, &serving[..surplus]);
     }
     for (side, surplus) in sides.iter().zip(surplus) {
-        drains.extend(side.tally.joining.iter().take(*surplus).map(|id| (*id).clone()));
+        drains.extend(side.tally.joining_surplus().iter().take(*surplus).map(|id| (*id).clone()));
     }
 }
 

@@ -88,7 +88,7 @@ pub fn check(world: &World, action: &Action, budget: &Budget, switch: SwitchKind
     match action {
         Action::Grow { fleet, to } => surge(world, fleet, *to, budget),
         Action::Route(change) => route(world, change, budget, switch),
-        Action::End { fleet, instances } => end(world, fleet, instances),
+        Action::End { fleet, instances } => end(world, fleet, instances, budget),
         Action::Remove { fleet } => remove(world, fleet),
     }
 }
@@ -102,16 +102,32 @@ fn surge(world: &World, fleet: &FleetId, to: u32, budget: &Budget) -> Result<(),
     if after > ceiling && after > before { Err(Violation::Surge { after, ceiling }) } else { Ok(()) }
 }
 
-fn end(world: &World, fleet: &FleetId, instances: &[InstanceId]) -> Result<(), Violation> {
+fn end(world: &World, fleet: &FleetId, instances: &[InstanceId], budget: &Budget) -> Result<(), Violation> {
     let view = known(world, fleet)?;
-    let phases: HashMap<&InstanceId, Phase> = view.instances.iter().map(|i| (&i.id, i.phase)).collect();
+    let known: HashMap<&InstanceId, &InstanceView> = view.instances.iter().map(|i| (&i.id, i)).collect();
+    let mut usable = 0;
     for id in instances {
-        let phase = *phases.get(id).ok_or_else(|| unknown("instance", id.as_str()))?;
+        let instance = known.get(id).ok_or_else(|| unknown("instance", id.as_str()))?;
+        usable += usize::from(is_usable(instance));
+        let phase = instance.phase;
         if !matches!(phase, Phase::Pending | Phase::Unproven | Phase::Proven | Phase::Drained | Phase::Ending) {
             return Err(Violation::Undrained { instance: id.clone(), phase });
         }
     }
-    Ok(())
+    // Who is proven and out of traffic may be all there is, when somebody has emptied the route.
+    let all = world.fleets.iter().flat_map(|fleet| &fleet.instances);
+    let after = all.filter(|instance| is_usable(instance)).count() - usable;
+    let required = budget.required();
+    if usable > 0 && after < required { Err(Violation::Capacity { after, required }) } else { Ok(()) }
+}
+
+/// Whether an instance serves, or could after a change of the route.
+fn is_usable(instance: &InstanceView) -> bool {
+    match instance.phase {
+        Phase::Serving => true,
+        Phase::Joining | Phase::Proven | Phase::Drained => !instance.replace,
+        _ => false,
+    }
 }
 
 fn remove(world: &World, fleet: &FleetId) -> Result<(), Violation> {

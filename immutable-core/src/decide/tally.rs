@@ -18,6 +18,8 @@ pub(super) struct Tally<'a> {
     pub(super) unproven: Vec<&'a InstanceId>,
     pub(super) proven: Vec<&'a InstanceView>,
     pub(super) joining: Vec<&'a InstanceId>,
+    /// So many of the joining are waited for, though they are too many in the end.
+    pub(super) joining_kept: usize,
     /// In traffic, proven, and not to be kept.
     pub(super) outdated: Vec<&'a InstanceId>,
     /// In traffic, proven, and usable.
@@ -70,19 +72,34 @@ impl<'a> Tally<'a> {
         self.serving.len() + self.outdated.len()
     }
 
-    /// Gives up `surplus` usable instances that are out of traffic, cheapest first; returns how many are still too many.
-    pub(super) fn give_up(&mut self, surplus: usize) -> usize {
+    /// Proven instances that do not serve yet, and could.
+    pub(super) fn usable_soon(&self) -> usize {
+        self.joining.len() + self.proven.len() + self.drained.len()
+    }
+
+    /// Gives up `surplus` usable instances that are out of traffic, cheapest first, but none of `kept` that are proven; returns
+    /// how many are still too many.
+    pub(super) fn give_up(&mut self, surplus: usize, kept: usize) -> usize {
+        self.joining_kept = kept.min(self.joining.len());
+        let kept_out = kept - self.joining_kept;
         let mut rest = surplus.saturating_sub(self.draining_keepers);
         let mut give = |from: usize| {
             let count = from.min(rest);
             rest -= count;
             count
         };
-        let counts = [self.drained.len(), self.pending.len(), self.unproven.len(), self.proven.len()].map(&mut give);
+        let proven = self.proven.len().saturating_sub(kept_out);
+        let drained = (self.drained.len() + self.proven.len()).saturating_sub(kept_out) - proven;
+        let counts = [drained, self.pending.len(), self.unproven.len(), proven].map(&mut give);
         self.end.extend(self.drained.drain(..counts[0]).map(|instance| &instance.id));
         self.end.extend(self.pending.drain(..counts[1]));
         self.end.extend(self.unproven.drain(..counts[2]));
         self.end.extend(self.proven.drain(..counts[3]).map(|instance| &instance.id));
         rest
+    }
+
+    /// Instances that the balancer is taking into use and that need not be waited for.
+    pub(super) fn joining_surplus(&self) -> &[&'a InstanceId] {
+        &self.joining[self.joining_kept..]
     }
 }

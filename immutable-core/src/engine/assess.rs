@@ -377,8 +377,11 @@ impl Known {
             return Phase::Draining;
         }
         match (was_drained, verdict) {
-            // Whether it can be used again has to be known before anything is done with it.
-            (true, Verdict::Unknown) if look.is_ahead(later(out_since, limits.instance_deadline)) => Phase::Draining,
+            // Whether it can be used again has to be known before anything is done with it: the route may have been emptied by
+            // somebody else, or by a proxy that was started anew.
+            (_, Verdict::Unknown) if !untouched && look.is_ahead(later(out_since, limits.instance_deadline)) => {
+                Phase::Draining
+            }
             (true, _) => Phase::Drained,
             (false, Verdict::Healthy) => Phase::Proven,
             (false, _) if instance.lifecycle == Lifecycle::Starting => Phase::Pending,

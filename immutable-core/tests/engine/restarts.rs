@@ -7,9 +7,12 @@ use immutable_core::decide::{FleetView, InstanceView, Phase, World};
 use immutable_core::engine::{DriverError, Event, Machine, Outcome};
 use immutable_core::model::Split;
 use immutable_core::plan::{Amount, StageSpec, Strategy};
-use immutable_core::testkit::SimOptions;
+use immutable_core::provider::{Assignment, OpContext};
+use immutable_core::testkit::{Behaviour, SimOptions};
 
-use super::harness::{Stand, events, minutes, outcome, strategies, switches, until_event, until_waiting};
+use super::harness::{
+    Stand, events, minutes, outcome, service, strategies, switches, until, until_event, until_waiting,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_driver_that_stops_after_any_event_is_followed_by_another() {
@@ -184,4 +187,43 @@ async fn nobody_can_follow_more_than_what_is_in_the_journal() {
     let rollout = stand.engine.start(stand.spec("1", Strategy::blue_green()).desired(5)).await.unwrap();
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
     assert!(events(&rollout).await.len() < 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_empties_the_route_costs_no_instance() {
+    for switch in switches() {
+        for (index, strategy) in strategies(3).into_iter().enumerate() {
+            for restarts in [false, true] {
+                let note = format!("strategy {index}, {switch:?}, a new driver: {restarts}");
+                let mut stand = Stand::serving(switch, 3).await;
+                stand.cloud.behave(stand.id("2"), Behaviour::NeverHealthy);
+                let strategy = strategy.clone().progress_deadline(minutes(20));
+                let rollout = stand.start("2", strategy).await;
+                until("started", &rollout, || !stand.ids("2").is_empty()).await;
+                let old = stand.ids("1");
+                let needed = old.len().min(rollout.plan().budget.required());
+                if restarts {
+                    stand.restart();
+                }
+                // As a proxy that is started anew does, or a person.
+                let (platform, route) = (stand.cloud.platform(), "route".parse().unwrap());
+                let cx = OpContext::standalone("test");
+                let version = platform.traffic.observe(&cx, &route).await.unwrap().version;
+                let closed = Assignment { split: Split::closed(), members: Vec::new() };
+                platform.traffic.apply(&cx, &route, &closed, &version).await.unwrap();
+                assert_eq!(stand.cloud.serving(), 0, "{note}");
+                let rollout = stand.engine.recover(&service()).await.unwrap().unwrap();
+                until("serving", &rollout, || stand.cloud.serving() >= needed).await;
+                assert_eq!(rollout.status().going_back, None, "{note}");
+                assert!(matches!(outcome(&rollout).await, Outcome::RolledBack { .. }), "{note}");
+                let now = stand.ids("1");
+                assert!(
+                    old.iter().filter(|id| now.contains(id)).count() >= needed,
+                    "{note}\n{}",
+                    stand.cloud.log().join("\n")
+                );
+                stand.assert_only("1", 3, &note).await;
+            }
+        }
+    }
 }
