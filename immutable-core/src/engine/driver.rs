@@ -234,6 +234,8 @@ impl Driver {
     }
 
     async fn turn(&mut self) -> Result<Turn, JournalError> {
+        // Also while there is nothing to do: a lease that nobody renews runs out.
+        self.journal.check(&self.lease).await?;
         // Before the world is observed: a source that takes its time must not make those facts old.
         let judgements = self.judge().await?;
         let observed = match self.observe().await {

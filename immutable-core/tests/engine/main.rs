@@ -13,6 +13,7 @@ mod patience;
 mod refusals;
 mod releases;
 mod restarts;
+mod sharing;
 mod shortage;
 mod steering;
 mod strategies;
