@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::blame::{Beside, Fare};
+use super::clock::later;
 use super::machine::Machine;
 use super::word::{Standing, Word};
 use crate::decide::{FleetView, InstanceView, Phase, World};
@@ -400,8 +401,4 @@ fn in_traffic(member: MemberHealth, standing: Standing, verdict: Verdict) -> Pha
         (MemberHealth::Healthy | MemberHealth::Untold, Standing::Trusted, Verdict::Healthy) => Phase::Serving,
         (MemberHealth::Healthy | MemberHealth::Untold | MemberHealth::Unhealthy, ..) => Phase::Unsure,
     }
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is where the clock comes from")]
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -36,4 +37,9 @@ impl Entropy for SystemEntropy {
     fn next_u64(&self) -> u64 {
         getrandom::u64().expect("invariant: the operating system gives random numbers")
     }
+}
+
+/// A time after another, or the end of time.
+pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -6,9 +6,9 @@
 
 mod blame;
 mod obstacles;
+mod settling;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -16,14 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
 use tracing::Instrument;
 
+use super::absence::Absence;
 use super::assess::Assessor;
 use super::attempts::{Attempts, Trouble};
 use super::blame::Beside;
 use super::calls::Calls;
+use super::clock::later;
 use super::error::DriverError;
 use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
+use super::unsettled::Unsettled;
 use crate::decide::{Action, RetireProof, RouteChange, World, check};
 use crate::journal::{Journal, JournalError, Lease};
 use crate::model::{FleetId, FleetSpec, InstanceId, Sample};
@@ -57,6 +60,9 @@ pub(super) struct Driver {
     pub(super) acts: Trouble,
     /// What does not grow for want of capacity.
     pub(super) growth: Trouble,
+    /// What is missing from lists for now, and what may still happen.
+    pub(super) absence: Absence,
+    pub(super) unsettled: Unsettled,
     /// From when on the checks are measured while both releases fail them.
     pub(super) judged_since: Option<Timestamp>,
     /// Until then nothing is tried, because the last try failed.
@@ -77,7 +83,9 @@ pub(super) struct Probed {
 
 /// What was observed at one time.
 struct Observed {
-    fleets: FleetsState,
+    /// When the look began.
+    begun: Timestamp,
+    fleets: Arc<FleetsState>,
     traffic: TrafficState,
     world: World,
     wake: Option<Timestamp>,
@@ -116,6 +124,8 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Result<Outcome, JournalError> {
+        let horizon = self.platform.pace.ambiguity_horizon;
+        self.record(self.machine.take_over(self.calls.now(), horizon)).await?;
         let mut stage = self.machine.stage();
         let mut span = self.stage_span();
         loop {
@@ -196,7 +206,7 @@ impl Driver {
                 self.looks.tell(now, "health looks to work again", &error);
                 self.assessor.looks_failed(now, &probed.targets);
                 if !error.kind().is_transient() {
-                    self.record(self.machine.refused(now, error.to_string())).await?;
+                    self.record(self.refused(now, &error)).await?;
                     self.assessor.looked(&self.machine, &probed.targets, Vec::new());
                     return Ok(true);
                 }
@@ -242,7 +252,7 @@ impl Driver {
             Ok(observed) => observed,
             Err(error) => {
                 if !error.kind().is_transient() {
-                    self.record(self.machine.refused(self.calls.now(), error.to_string())).await?;
+                    self.record(self.refused(self.calls.now(), &error)).await?;
                 }
                 self.blind = true;
                 self.sight.tell(self.calls.now(), "the platform to answer again", &error);
@@ -252,7 +262,9 @@ impl Driver {
             }
         };
         self.sight.is_over();
+        self.unsettled.looked(observed.begun, &observed.world);
         self.mind_throttling().await?;
+        self.mind_lost_answers().await?;
         if std::mem::take(&mut self.blind) {
             self.record(self.machine.looked_again(self.calls.now())).await?;
         }
@@ -265,6 +277,7 @@ impl Driver {
             self.acts.is_over();
         }
         self.explain(&mut step);
+        self.wait_for_what_may_happen(now, &observed, &mut step);
         self.hold_back(now, &mut step);
         let changed = !step.events.is_empty();
         let intent = self.next_seq;
@@ -321,6 +334,7 @@ impl Driver {
     }
 
     async fn observe(&mut self) -> Result<Observed, ProviderError> {
+        let begun = self.calls.now();
         let (service, route) = (&self.machine.plan().service, &self.machine.plan().route);
         let context = self.calls.context(&["observe"]);
         let fleets = self.calls.look("observe fleets", self.platform.fleets.observe(&context, service));
@@ -330,8 +344,16 @@ impl Driver {
         if let Some(since) = self.seen_at.replace(now).filter(|_| self.blind) {
             self.assessor.was_blind(since, now);
         }
+        let fleets = self.absence.fill(now, self.platform.pace.list_lag, fleets);
         let assessment = self.assessor.assess(now, &self.machine, &fleets, &traffic);
-        Ok(Observed { fleets, traffic, world: assessment.world, wake: assessment.wake, beside: assessment.beside })
+        Ok(Observed {
+            begun,
+            fleets,
+            traffic,
+            world: assessment.world,
+            wake: assessment.wake,
+            beside: assessment.beside,
+        })
     }
 
     /// Starts the looks that are due.
@@ -358,6 +380,7 @@ impl Driver {
         let (mut worst, mut next, mut conflict) = (None::<ProviderError>, None::<Timestamp>, None);
         for ((action, intent), answer) in actions.iter().zip(intents).zip(answers) {
             let answer = answer?;
+            self.was_sent(now, action, &answer, observed);
             if answer.is_ok() {
                 self.has_grown(now, action).await?;
             }
@@ -388,8 +411,11 @@ impl Driver {
         }
         if let Some(error) = worst {
             if !error.kind().is_transient() {
-                self.record(self.machine.refused(now, error.to_string())).await?;
-                return Ok(Turn::Again);
+                let events = self.refused(now, &error);
+                if !events.is_empty() {
+                    self.record(events).await?;
+                    return Ok(Turn::Again);
+                }
             }
             self.acts.tell(now, "the next try", &error);
             self.mind_throttling().await?;
@@ -476,10 +502,6 @@ impl Driver {
         let due = due.into_iter().flatten().filter(|at| *at > now).min();
         due.map_or(pace, |at| at.min(pace))
     }
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// The whole state of the route after a change: those who are members and stay, and those who join.

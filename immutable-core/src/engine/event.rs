@@ -47,6 +47,15 @@ pub enum Event {
         /// When the rollout goes back unless there is progress.
         deadline: Timestamp,
     },
+    /// Another driver goes on. It looks, and does nothing while requests of the driver before may still land.
+    TakenOver {
+        /// When.
+        at: Timestamp,
+        /// Until when nothing is done.
+        until: Timestamp,
+        /// When the rollout goes back, or is stuck on its way back, unless there is progress.
+        deadline: Timestamp,
+    },
     /// These actions are about to be tried.
     Intended {
         /// What will be tried, in any order.
@@ -222,6 +231,7 @@ impl fmt::Display for Event {
                 write!(f, "{}", actions.join("; "))
             }
             Self::LookedAgain { .. } => write!(f, "looked again after the deadline had passed unseen"),
+            Self::TakenOver { until, .. } => write!(f, "taken over; nothing is done until {until}"),
             Self::GoalReached { .. } => write!(f, "goal reached"),
             Self::GoalLost { .. } => write!(f, "goal lost"),
             Self::Paused { .. } => write!(f, "paused"),

@@ -16,6 +16,11 @@ pub enum Hold {
         /// What the platform said last when the hold began.
         error: String,
     },
+    /// A request was sent whose answer was lost: it may still land, and what opposes it waits until it no longer can.
+    AnswerLost {
+        /// What was lost, and until when it may land, for people.
+        call: String,
+    },
     /// The platform has no capacity for more instances, or a quota is reached. It is tried again; nothing that is healthy is
     /// ended meanwhile.
     Shortage {
@@ -52,7 +57,7 @@ impl Hold {
 
     fn rank(&self) -> u8 {
         match self {
-            Self::Throttled { .. } => 0,
+            Self::Throttled { .. } | Self::AnswerLost { .. } => 0,
             Self::Shortage { .. } => 1,
             Self::EnvironmentDegraded { .. } => 2,
         }
@@ -63,6 +68,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Throttled { error } => write!(f, "the platform to stop throttling: {error}"),
+            Self::AnswerLost { call } => write!(f, "{call}"),
             Self::Shortage { fleet, error } => {
                 write!(
                     f,

@@ -1,12 +1,14 @@
 //! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
 
 mod hold;
+mod takeover;
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::clock::later;
 use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Judgement};
 use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
@@ -46,6 +48,10 @@ pub struct Machine {
     held: Option<Held>,
     /// Whether the environment was found at fault before.
     excused: bool,
+    /// Until when whoever drives it does nothing, because requests of the driver before may still land.
+    quiet_until: Option<Timestamp>,
+    /// Whether the driver that drives it now may have sent a request.
+    acted: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +120,8 @@ impl Machine {
             best: None,
             held: None,
             excused: false,
+            quiet_until: None,
+            acted: false,
         };
         machine.deadline = machine.progress_deadline(at);
         for event in events {
@@ -141,6 +149,7 @@ impl Machine {
                 self.best = Some(*score);
             }
             Event::LookedAgain { deadline, .. } => self.deadline = *deadline,
+            Event::TakenOver { until, deadline, .. } => self.was_taken_over(*until, *deadline),
             Event::GoalReached { at, hold_until } => {
                 self.reached = Some(*hold_until);
                 self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
@@ -173,6 +182,7 @@ impl Machine {
     }
 
     fn intend(&mut self, actions: &[Action]) {
+        self.acted = true;
         for action in actions {
             if let Action::Route(change) = action {
                 for id in &change.register {
@@ -547,8 +557,4 @@ fn score(world: &World, goal: &Goal) -> u64 {
     let others = world.total() - instances.len();
     let weight = world.split.weight(&part.fleet).points().min(part.weight.points());
     steps.sum::<u64>() + u64::from(weight) + 4 * (1_000_000 - (others as u64).min(1_000_000))
-}
-
-fn later(time: Timestamp, by: Duration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

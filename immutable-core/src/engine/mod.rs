@@ -13,6 +13,7 @@
 //! Dropping a [`Rollout`] changes nothing. Dropping the [`Engine`] stops its drivers where they are; what runs goes on running,
 //! and the journal has what is needed to continue.
 
+mod absence;
 mod assess;
 mod attempts;
 mod blame;
@@ -27,6 +28,7 @@ mod machine;
 mod rollout;
 mod status;
 mod throttle;
+mod unsettled;
 mod word;
 
 use std::collections::HashMap;
@@ -50,12 +52,14 @@ use crate::journal::{Journal, MemoryJournal};
 use crate::model::{Image, OwnerId, ReleaseId, RolloutId, ServiceName, Weight};
 use crate::plan::{Amount, Facts, Plan, PlanError, RolloutSpec, StageSpec, Strategy, compile};
 use crate::provider::{ErrorKind, ImageSpec, Platform, Progress};
+use absence::Absence;
 use assess::Assessor;
 use attempts::{Attempts, Trouble};
 use calls::Calls;
 use driver::Driver;
 use rollout::Shared;
 use throttle::Throttle;
+use unsettled::Unsettled;
 
 /// Starts rollouts on a platform and drives them.
 #[derive(Debug)]
@@ -372,6 +376,8 @@ impl Engine {
             growth: Trouble::default(),
             judged_since: None,
             seen_at: None,
+            absence: Absence::default(),
+            unsettled: Unsettled::default(),
             not_before: None,
             blind: true,
             deaf: false,

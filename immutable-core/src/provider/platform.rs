@@ -34,16 +34,24 @@ pub struct Pace {
     pub probe_running: Duration,
     /// How long one provider call may take.
     pub call_timeout: Duration,
+    /// How long after it was sent a request may still land whose answer was lost. Nothing that opposes it is done before, and
+    /// a driver that takes over from one that did not end waits so long before it acts.
+    pub ambiguity_horizon: Duration,
+    /// How far lists of what exists lag behind: what is missing for less is not gone, and what was made may not be shown.
+    pub list_lag: Duration,
 }
 
 impl Default for Pace {
-    /// A pace for clouds: five seconds between looks, thirty for a call.
+    /// A pace for clouds: five seconds between looks, thirty for a call, ten for a list to show everything; a signed request is
+    /// refused by AWS [five minutes after it was signed](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html).
     fn default() -> Self {
         Self {
             observe: Duration::from_secs(5),
             probe_starting: Duration::from_secs(5),
             probe_running: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
+            ambiguity_horizon: Duration::from_mins(5),
+            list_lag: Duration::from_secs(10),
         }
     }
 }

@@ -7,6 +7,8 @@ mod bad_releases;
 mod blame;
 mod damping;
 mod harness;
+mod lagging;
+mod landing;
 mod nonsense;
 mod pace;
 mod patience;

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{Course, Machine, later};
+use super::{Course, Machine};
 use crate::decide::{Action, Budget, Decision, Waiting, World};
 use crate::engine::blame::Beside;
+use crate::engine::clock::later;
 use crate::engine::event::Event;
 use crate::engine::hold::{Hold, Signal};
 

@@ -1,0 +1,234 @@
+//! What may still happen: calls whose answer was lost, and changes that lists do not show yet.
+//!
+//! A request outlives the call that sent it: one that timed out can land minutes later, on top of what was done since. So what
+//! opposes it waits until it can land no more and the world was looked at again.
+
+use jiff::Timestamp;
+
+use super::clock::later;
+use super::event::Outcome;
+use crate::decide::{Action, Phase, World};
+use crate::model::{FleetId, RouteVersion};
+use crate::provider::Pace;
+
+/// What one driver did that may not have shown its whole effect.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled {
+    /// Requests whose answer was lost. An action is here once.
+    lost: Vec<Lost>,
+    /// When something was changed last.
+    changed: Option<Timestamp>,
+    /// Since when something waits for a lost answer.
+    waits_since: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Lost {
+    action: Action,
+    /// The version of the route that it was sent for.
+    version: RouteVersion,
+    /// When it can land no more.
+    until: Timestamp,
+}
+
+impl Lost {
+    /// Whether it can land no more, by a world that was looked at from this time on. A route that has another version refuses it.
+    fn is_over(&self, begun: Timestamp, world: &World) -> bool {
+        self.until <= begun || matches!(self.action, Action::Route(_)) && self.version != world.version
+    }
+
+    fn text(&self) -> (Timestamp, String) {
+        let Self { action, until, .. } = self;
+        let why = format!(
+            "the answer to \"{action}\" was lost: it may still happen until {until}, and what opposes it waits"
+        );
+        (*until, why)
+    }
+}
+
+impl Unsettled {
+    /// A request was sent; its answer was lost, or is known.
+    pub(super) fn sent(&mut self, now: Timestamp, action: &Action, lost: bool, version: &RouteVersion, pace: &Pace) {
+        self.changed = Some(now);
+        if lost {
+            self.lost.retain(|known| known.action != *action);
+            let until = later(now, pace.ambiguity_horizon);
+            self.lost.push(Lost { action: action.clone(), version: version.clone(), until });
+        }
+    }
+
+    /// The world was looked at, and the look began at this time.
+    pub(super) fn looked(&mut self, begun: Timestamp, world: &World) {
+        self.lost.retain(|lost| !lost.is_over(begun, world));
+    }
+
+    /// Leaves out what must wait; says until when and for what, for people.
+    pub(super) fn hold_back(
+        &mut self,
+        now: Timestamp,
+        world: &World,
+        pace: &Pace,
+        actions: &mut Vec<Action>,
+    ) -> Option<(Timestamp, String)> {
+        let mut first: Option<(Timestamp, String)> = None;
+        let mut waits = |new: (Timestamp, String)| {
+            if first.as_ref().is_none_or(|known| new.0 < known.0) {
+                first = Some(new);
+            }
+        };
+        let listed = self.listed(pace).filter(|at| *at > now);
+        let mut opposed = false;
+        actions.retain(|action| {
+            if let Some(lost) = self.lost.iter().find(|lost| opposes(&lost.action, action, world)) {
+                opposed = true;
+                waits(lost.text());
+                return false;
+            }
+            // A fleet may have instances that the list does not show yet.
+            if let (Action::Remove { fleet }, Some(at)) = (action, listed) {
+                waits((at, format!("lists of the platform to show all instances of {fleet}, at {at}")));
+                return false;
+            }
+            true
+        });
+        self.waits_since = opposed.then(|| self.waits_since.unwrap_or(now));
+        first
+    }
+
+    /// Until when a rollout must not end so, and for what, for people: nobody would look after what still happens.
+    pub(super) fn end_waits(&self, now: Timestamp, outcome: &Outcome, pace: &Pace) -> Option<(Timestamp, String)> {
+        let lost = self.last().map(Lost::text);
+        // Whoever is called for help looks for himself.
+        let alone = !matches!(outcome, Outcome::Stuck { .. });
+        let listed = self.listed(pace).filter(|at| alone && *at > now);
+        let listed = listed.map(|at| (at, format!("lists of the platform to show what was changed, at {at}")));
+        [lost, listed].into_iter().flatten().max_by_key(|(until, _)| *until)
+    }
+
+    /// Since when something waits for a lost answer, and what was lost, for people.
+    pub(super) fn waits(&self) -> Option<(Timestamp, String)> {
+        self.waits_since.zip(self.last().map(|lost| lost.text().1))
+    }
+
+    fn last(&self) -> Option<&Lost> {
+        self.lost.iter().max_by_key(|lost| lost.until)
+    }
+
+    /// When lists show everything that was changed.
+    fn listed(&self, pace: &Pace) -> Option<Timestamp> {
+        self.changed.map(|at| later(at, pace.list_lag))
+    }
+}
+
+/// Whether an action must wait while another, whose answer was lost, may still land.
+fn opposes(lost: &Action, next: &Action, world: &World) -> bool {
+    match (lost, next) {
+        // The same again has the same key: it happens once.
+        _ if lost == next => false,
+        // What it names is to end anyway.
+        (Action::End { instances: lost, .. }, Action::End { instances: next, .. }) => {
+            !next.iter().all(|id| lost.contains(id))
+        }
+        // What ends or is removed cannot be had back.
+        (_, Action::End { .. } | Action::Remove { .. }) => true,
+        // Both would be more than the budget allows, unless the first has happened.
+        (Action::Grow { fleet: lost, to }, Action::Grow { fleet: next, .. }) => {
+            lost != next && alive(world, lost) < *to
+        }
+        (Action::Remove { fleet: lost }, Action::Grow { fleet: next, .. }) => lost == next,
+        // What is about to end must not get requests.
+        (Action::End { instances, .. }, Action::Route(change)) => {
+            change.register.iter().any(|id| instances.contains(id))
+        }
+        // Of two changes of one version of the route only one can happen.
+        (_, Action::Route(_)) | (Action::Route(_) | Action::End { .. }, Action::Grow { .. }) => false,
+    }
+}
+
+fn alive(world: &World, fleet: &FleetId) -> u32 {
+    let instances = world.fleet(fleet).into_iter().flat_map(|view| &view.instances);
+    let alive = instances.filter(|instance| !instance.dead && instance.phase != Phase::Ending).count();
+    u32::try_from(alive).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::{FleetView, InstanceView, RouteChange};
+    use crate::model::{InstanceId, Split};
+
+    fn ids(names: &str) -> Vec<InstanceId> {
+        names.split_whitespace().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn grow(fleet: &str, to: u32) -> Action {
+        Action::Grow { fleet: fleet.parse().unwrap(), to }
+    }
+
+    fn end(fleet: &str, instances: &str) -> Action {
+        Action::End { fleet: fleet.parse().unwrap(), instances: ids(instances) }
+    }
+
+    fn remove(fleet: &str) -> Action {
+        Action::Remove { fleet: fleet.parse().unwrap() }
+    }
+
+    fn route(register: &str, drain: &str) -> Action {
+        Action::Route(RouteChange { split: Split::closed(), register: ids(register), drain: ids(drain) })
+    }
+
+    /// Fleet `a` has one instance that is alive and one that ends.
+    fn world() -> World {
+        let instance = |id: &str, phase| InstanceView {
+            id: id.parse().unwrap(),
+            phase,
+            replace: false,
+            dead: false,
+            endpoint: None,
+        };
+        let instances = vec![instance("a-1", Phase::Serving), instance("a-2", Phase::Ending)];
+        World {
+            as_of: Timestamp::UNIX_EPOCH,
+            fleets: vec![FleetView { id: "a".parse().unwrap(), instances, hold_growth: false }],
+            split: Split::closed(),
+            version: "1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_opposes_a_lost_answer_and_what_does_not() {
+        let opposing = [
+            (grow("a", 2), end("a", "a-1")),
+            (grow("a", 2), remove("a")),
+            (grow("a", 2), remove("b")),
+            (grow("a", 2), grow("b", 1)),
+            (route("a-1", ""), end("b", "b-1")),
+            (route("", "a-1"), remove("b")),
+            (end("a", "a-1 a-2"), end("a", "a-1 a-3")),
+            (end("a", "a-1"), route("a-1", "")),
+            (end("a", "a-1"), remove("a")),
+            (remove("a"), grow("a", 1)),
+            (remove("a"), end("b", "b-1")),
+        ];
+        for (lost, next) in opposing {
+            assert!(opposes(&lost, &next, &world()), "{lost}, then {next}");
+        }
+        let harmless = [
+            (grow("a", 2), grow("a", 2)),
+            (grow("a", 2), grow("a", 3)),
+            // It has happened.
+            (grow("a", 1), grow("b", 1)),
+            (grow("a", 2), route("a-1", "")),
+            (route("a-1", ""), route("", "a-1")),
+            (route("a-1", ""), grow("b", 1)),
+            (end("a", "a-1 a-2"), end("a", "a-2")),
+            (end("a", "a-1"), grow("a", 3)),
+            (end("a", "a-1"), route("a-3", "a-1")),
+            (remove("a"), remove("a")),
+            (remove("a"), grow("b", 1)),
+        ];
+        for (lost, next) in harmless {
+            assert!(!opposes(&lost, &next, &world()), "{lost}, then {next}");
+        }
+    }
+}
