@@ -16,7 +16,8 @@ use crate::journal::Nonce;
 /// Replacing takes a file lock for as long as the version is compared and the file renamed.
 ///
 /// # Assumptions
-/// The file system knows hard links and honours file locks and `fsync`; network file systems often do not.
+/// The file system knows hard links and honours file locks and `fsync`; network file systems often do not. A process that is frozen while
+/// it replaces a record holds the lock, and with it up everybody who wants to, until it goes on or is ended.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
     directory: PathBuf,
