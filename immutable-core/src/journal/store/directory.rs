@@ -33,7 +33,10 @@ impl DirectoryStore {
     /// [`StoreError::Failed`] when the directory cannot be made.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = directory.into();
-        fs::create_dir_all(&directory).map_err(|error| failed("make", &directory, error))?;
+        if !directory.is_dir() {
+            fs::create_dir_all(&directory).map_err(|error| failed("make", &directory, error))?;
+            sync_directory(&directory)?;
+        }
         Ok(Self { directory })
     }
 
@@ -51,7 +54,9 @@ impl DirectoryStore {
             }
             Err(error) => return Err(failed("create", &path, error)),
         }
+        // The folder may be new as well.
         sync_directory(&path)?;
+        sync_directory(&self.directory.join(key.folder()))?;
         Ok(draft.version.clone())
     }
 
@@ -73,9 +78,7 @@ impl DirectoryStore {
     fn swap_blocking(&self, key: &RecordKey, body: &[u8], expected: &Version) -> Result<Version, StoreError> {
         let (path, folder) = (self.path(key), self.directory.join(key.folder()));
         let draft = Draft::write(&folder, body)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"));
-        let lock = lock.map_err(|error| failed("lock", &folder, error))?;
-        lock.lock().map_err(|error| failed("lock", &folder, error))?;
+        let _lock = lock(&folder)?;
         if self.get_blocking(key)?.is_none_or(|stored| stored.version != *expected) {
             return Err(StoreError::Stale { key: key.clone() });
         }
@@ -107,10 +110,15 @@ impl DirectoryStore {
     }
 
     fn delete_blocking(&self, key: &RecordKey) -> Result<(), StoreError> {
-        let path = self.path(key);
+        let (path, folder) = (self.path(key), self.directory.join(key.folder()));
+        if !path.exists() {
+            return Ok(());
+        }
+        // Or it would come back with a replacement that has just found it.
+        let _lock = lock(&folder)?;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("delete", &path, error)),
-            _ => Ok(()),
+            _ => sync_directory(&path),
         }
     }
 
@@ -196,10 +204,19 @@ fn version_of(nonce: Nonce) -> Version {
     Version::new(nonce.to_string())
 }
 
+/// Keeps others from replacing and deleting in a folder, until it is dropped.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let fail = |error| failed("lock", folder, error);
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock")).map_err(fail)?;
+    lock.lock().map_err(fail)?;
+    Ok(lock)
+}
+
 /// Makes the name of a file durable.
 fn sync_directory(path: &Path) -> Result<(), StoreError> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("sync", folder, error))
         }
         _ => Ok(()),

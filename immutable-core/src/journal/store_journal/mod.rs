@@ -3,7 +3,10 @@
 mod lease;
 mod log;
 mod record;
+mod segment;
 
+#[cfg(test)]
+mod segment_tests;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +39,10 @@ use record::Says;
 /// # Keeping the lease
 /// [`Journal::check`] renews the lease once a third of its time is over, and costs no call to the store before. Whoever holds a lease
 /// checks it at least that often, or others take it for dead.
+///
+/// # Reading
+/// Every take-over that finds many records in no segment yet copies them into one, so that a log of thousands is read with a few dozen
+/// calls, several at a time. Nothing is deleted: a number that is free again could be created by an owner that froze before it was taken.
 ///
 /// # Cancellation
 /// As in [`Journal`]. A dropped `take_over` may hold the lease until its time is over.
@@ -106,10 +113,10 @@ impl Journal for StoreJournal {
             let begun = log.next(epoch, nonce()?, Says::TakenOver { owner: owner.clone() });
             match self.create(&begun).await? {
                 Written::Ours => {
-                    log.accept(begun)?;
+                    log.accept(&log::name(begun.number), begun)?;
                     let session = Arc::new(Session::new(held, &log));
                     let lease = Lease::new(service.clone(), owner.clone(), epoch).with_guard(session);
-                    return Ok((lease, log.entries));
+                    return Ok((lease, self.gather(log).await));
                 }
                 // The former owner has got another entry in, which it may until the epoch is there.
                 Written::Taken(theirs) if matches!(theirs.says, Says::Entry { .. }) => {}

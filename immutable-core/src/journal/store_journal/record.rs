@@ -38,6 +38,23 @@ pub(super) enum Says {
     Entry { seq: u64, at: Timestamp, body: Value },
 }
 
+impl LogRecord {
+    /// How many bytes its body has as JSON.
+    pub(super) fn body_bytes(&self) -> usize {
+        match &self.says {
+            Says::TakenOver { .. } => 0,
+            Says::Entry { body, .. } => body.to_string().len(),
+        }
+    }
+}
+
+/// Records of the log that follow each other, as they are in the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Segment {
+    pub(super) records: Vec<LogRecord>,
+}
+
 /// Who may write, for others to see. It serves liveness only: the log itself is what fences.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -19,15 +19,15 @@ contract::tests!(
     contract::TakeOver::Fences
 );
 
-fn web() -> ServiceName {
+pub(super) fn web() -> ServiceName {
     contract::service()
 }
 
-fn owner(number: usize) -> OwnerId {
+pub(super) fn owner(number: usize) -> OwnerId {
     format!("owner-{number}").parse().unwrap()
 }
 
-fn on(store: &MemoryStore) -> StoreJournal {
+pub(super) fn on(store: &MemoryStore) -> StoreJournal {
     StoreJournal::new(Arc::new(store.clone()))
 }
 
