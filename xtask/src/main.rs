@@ -2,7 +2,11 @@
 
 use std::process::{Command, ExitCode};
 
-const USAGE: &str = "usage: cargo xtask test    formatting, lints, documentation, all tests, the examples";
+const USAGE: &str =
+    "usage: cargo xtask test                               formatting, lints, documentation, all tests, the examples
+       cargo xtask simulate --seeds N [--from N]    that many random rollouts on a cloud that fails
+       cargo xtask simulate --seed N                one of them
+       cargo xtask simulate --crashes               drivers killed at every pair of points";
 
 /// The steps of `test`: what each shows, and its arguments to cargo.
 const STEPS: &[(&str, &[&str])] = &[
@@ -16,6 +20,9 @@ const STEPS: &[(&str, &[&str])] = &[
 #[allow(clippy::print_stdout, reason = "it talks to a person")]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("simulate", arguments)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return simulate(arguments);
+    }
     if arguments != ["test"] {
         println!("{USAGE}");
         return ExitCode::FAILURE;
@@ -31,4 +38,36 @@ fn main() -> ExitCode {
     }
     println!("== all is well");
     ExitCode::SUCCESS
+}
+
+/// Runs the simulation of `immutable-core`; what it is told comes as variables of its environment.
+#[allow(clippy::print_stdout, reason = "it talks to a person")]
+fn simulate(arguments: &[String]) -> ExitCode {
+    let (mut test, mut variables) = ("every_seed", Vec::new());
+    let mut arguments = arguments.iter();
+    while let Some(option) = arguments.next() {
+        let variable = match option.as_str() {
+            "--seed" => "IMMUTABLE_SEED",
+            "--seeds" => "IMMUTABLE_SEEDS",
+            "--from" => "IMMUTABLE_FROM",
+            "--crashes" => {
+                test = "a_driver_killed";
+                variables.push(("IMMUTABLE_FULL", "1"));
+                continue;
+            }
+            _ => {
+                println!("{USAGE}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let Some(value) = arguments.next().filter(|value| value.parse::<u64>().is_ok()) else {
+            println!("{option} wants a number\n{USAGE}");
+            return ExitCode::FAILURE;
+        };
+        variables.push((variable, value.as_str()));
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let simulation = ["test", "-p", "immutable-core", "--features", "testkit", "--test", "simulation", test];
+    let status = Command::new(cargo).args(simulation).args(["--", "--nocapture"]).envs(variables).status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -20,6 +20,10 @@ use hold::Held;
 /// The most instances that one action names, so that no journal entry grows without bound. The rest follows at the next step.
 const MAX_NAMED: usize = 5_000;
 
+/// How often a hold begins anew because its goal was lost. Later losses only interrupt it, unless less than half of it was over:
+/// or where instances die now and then a rollout would never end.
+const MAX_NEW_HOLDS: u32 = 3;
+
 /// Where a rollout stands. Made by replaying its events; moved only by [`Machine::apply`].
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -33,6 +37,9 @@ pub struct Machine {
     reached_at: Timestamp,
     /// Since when the stage's goal has been reached, and until when it holds.
     reached: Option<Timestamp>,
+    /// How often the stage's goal was lost again, and how long it has to hold once it is reached the next time.
+    losses: u32,
+    hold: Duration,
     /// When the stage's goal was first reached: the metrics count from here.
     measured_from: Option<Timestamp>,
     paused: Option<Timestamp>,
@@ -110,6 +117,8 @@ impl Machine {
             left: Duration::ZERO,
             reached_at: at,
             reached: None,
+            losses: 0,
+            hold: Duration::ZERO,
             measured_from: None,
             paused: None,
             approvals: BTreeSet::new(),
@@ -124,6 +133,7 @@ impl Machine {
             acted: false,
         };
         machine.deadline = machine.progress_deadline(at);
+        machine.hold = machine.whole_hold();
         for event in events {
             event.fits(machine.plan.stages.len()).ok()?;
             machine.apply(&event);
@@ -156,10 +166,7 @@ impl Machine {
                 self.reached_at = *at;
                 self.measured_from.get_or_insert(*at);
             }
-            Event::GoalLost { deadline, .. } => {
-                self.reached = None;
-                self.deadline = *deadline;
-            }
+            Event::GoalLost { at, deadline } => self.lose(*at, *deadline),
             Event::Intended { actions, .. } => self.intend(actions),
             Event::Paused { at } => self.paused = Some(*at),
             Event::Resumed { at } => self.resume(*at),
@@ -177,8 +184,37 @@ impl Machine {
     fn begin(&mut self, deadline: Timestamp) {
         self.deadline = deadline;
         self.reached = None;
+        self.losses = 0;
+        self.hold = self.whole_hold();
         self.measured_from = None;
         self.best = None;
+    }
+
+    fn lose(&mut self, at: Timestamp, deadline: Timestamp) {
+        if self.is_forgiven(at) {
+            self.hold -= self.held_for(at);
+        }
+        self.losses += 1;
+        self.reached = None;
+        self.deadline = deadline;
+    }
+
+    /// How much of the hold is over.
+    fn held_for(&self, at: Timestamp) -> Duration {
+        let left = self.reached.map(|hold_until| hold_until.duration_since(at).try_into().unwrap_or_default());
+        self.hold.saturating_sub(left.unwrap_or(self.hold))
+    }
+
+    /// Whether a loss only interrupts the hold. It begins anew after the first ones, and after those that come too soon.
+    fn is_forgiven(&self, at: Timestamp) -> bool {
+        self.losses >= MAX_NEW_HOLDS && self.held_for(at) >= self.whole_hold() / 2
+    }
+
+    fn whole_hold(&self) -> Duration {
+        match self.course {
+            Course::Forward { stage } => self.plan.stages[stage].gate.hold,
+            Course::Back { .. } => Duration::ZERO,
+        }
     }
 
     fn intend(&mut self, actions: &[Action]) {
@@ -242,7 +278,7 @@ impl Machine {
             (false, None) => {}
             (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
             (true, None) => {
-                let hold_until = later(now, stage.gate.hold);
+                let hold_until = later(now, self.hold);
                 step.events.insert(0, Event::GoalReached { at: now, hold_until });
                 step.wake = Some(hold_until);
             }
@@ -290,10 +326,12 @@ impl Machine {
     }
 
     /// What is left of the deadline after a time in which the goal was reached: a quarter of that time comes back, so that
-    /// a rare loss in a long bake is forgiven and a release that fails again and again is not.
+    /// a rare loss in a long bake is forgiven and a release that fails again and again is not: after the first losses nothing
+    /// comes back for one that comes too soon.
     fn patience(&self, now: Timestamp) -> Duration {
         let held = now.duration_since(self.reached_at).unsigned_abs();
-        (self.left + held / 4).min(self.plan.limits.progress_deadline)
+        let forgiven = self.losses < MAX_NEW_HOLDS || self.is_forgiven(now);
+        (self.left + if forgiven { held / 4 } else { Duration::ZERO }).min(self.plan.limits.progress_deadline)
     }
 
     /// Whether the goal's first fleet is ready and has its weight, whatever else is there.

@@ -24,11 +24,16 @@ impl HealthProbe for SimCloud {
 }
 
 impl State {
-    fn look_at(&self, instance: &InstanceId) -> Sample {
+    fn look_at(&mut self, instance: &InstanceId) -> Sample {
         let complaint = match self.machines.get(instance) {
             None => Some("connection timed out"),
             Some(machine) => self.life(machine).complaint(self.now),
         };
+        if complaint.is_none()
+            && let Some(machine) = self.machines.get_mut(instance)
+        {
+            machine.seen_good = true;
+        }
         Sample {
             instance: instance.clone(),
             at: self.clock.at(self.now),

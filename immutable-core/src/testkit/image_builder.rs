@@ -38,7 +38,8 @@ impl Images {
 #[async_trait]
 impl ImageBuilder for SimCloud {
     async fn ensure(&self, cx: &OpContext, spec: &ImageSpec) -> Result<Progress<Image>, ProviderError> {
-        self.enter(cx, Operation::EnsureImage, |state| state.ensure_image(spec)).await
+        let spec = spec.clone();
+        self.change(cx, Operation::EnsureImage, move |state| state.ensure_image(&spec)).await
     }
 
     async fn find(&self, cx: &OpContext, fingerprint: &Fingerprint) -> Result<Option<Image>, ProviderError> {
@@ -58,7 +59,8 @@ impl ImageBuilder for SimCloud {
     }
 
     async fn remove(&self, cx: &OpContext, image: &Image) -> Result<Progress<()>, ProviderError> {
-        self.enter(cx, Operation::RemoveImage, |state| state.remove_image(image)).await
+        let image = image.clone();
+        self.change(cx, Operation::RemoveImage, move |state| state.remove_image(&image)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::faults::Fate;
 use super::{Behaviour, SimOptions};
 use crate::model::{Endpoint, Fingerprint, FleetId, InstanceId, Lifecycle, ReleaseId, RolloutId, ServiceName};
 
@@ -18,6 +19,9 @@ pub(super) struct Machine {
     pub(super) killed: Option<Duration>,
     pub(super) ended: Option<Duration>,
     pub(super) ill: bool,
+    /// Whether a look at it was ever good.
+    pub(super) seen_good: bool,
+    pub(super) fate: Fate,
 }
 
 /// The moments of an instance's life, past and future.
@@ -26,6 +30,7 @@ pub(super) struct Life {
     running: Option<Duration>,
     ready: Option<Duration>,
     unwell: Option<Duration>,
+    falters: Option<(Duration, Duration)>,
     dead: Option<Duration>,
     ended: Option<Duration>,
     gone: Option<Duration>,
@@ -35,7 +40,8 @@ impl Life {
     pub(super) fn of(machine: &Machine, behaviour: Behaviour, options: &SimOptions) -> Self {
         let running = match behaviour {
             Behaviour::NeverBoots => None,
-            _ => Some(machine.started.saturating_add(options.boot)),
+            _ if machine.fate.never_boots => None,
+            _ => Some(machine.started.saturating_add(options.boot + machine.fate.boot_longer)),
         };
         let after = |delay: Duration| running.map(|running| running.saturating_add(delay));
         let dies = match behaviour {
@@ -48,9 +54,17 @@ impl Life {
             Behaviour::UnhealthyAfter(delay) => after(delay),
             _ => None,
         };
-        let dead = [machine.killed, dies].into_iter().flatten().min();
+        let dead = [machine.killed, dies, machine.fate.dies].into_iter().flatten().min();
         let gone = machine.ended.map(|ended| ended.saturating_add(options.end_after));
-        Self { running, ready: after(options.ready_after), unwell, dead, ended: machine.ended, gone }
+        Self {
+            running,
+            ready: after(options.ready_after),
+            unwell,
+            falters: machine.fate.falters,
+            dead,
+            ended: machine.ended,
+            gone,
+        }
     }
 
     /// Where the instance stands; `None` once it is gone.
@@ -74,6 +88,9 @@ impl Life {
             None | Some(Lifecycle::Dead) => Some("connection timed out"),
             Some(Lifecycle::Starting | Lifecycle::Ending) => Some("connection refused"),
             Some(Lifecycle::Running) if is_past(self.unwell) => Some("answered 500"),
+            Some(Lifecycle::Running) if self.falters.is_some_and(|(from, to)| from <= now && now < to) => {
+                Some("no answer in time")
+            }
             Some(Lifecycle::Running) if !is_past(self.ready) => Some("answered 503"),
             Some(Lifecycle::Running) => None,
         }
@@ -81,7 +98,8 @@ impl Life {
 
     /// When something about the instance changes by itself.
     pub(super) fn moments(self) -> impl Iterator<Item = Duration> {
-        [self.running, self.ready, self.unwell, self.dead, self.gone].into_iter().flatten()
+        let (from, to) = self.falters.unzip();
+        [self.running, self.ready, self.unwell, self.dead, self.gone, from, to].into_iter().flatten()
     }
 }
 
@@ -105,6 +123,8 @@ pub struct SimInstance {
     pub lifecycle: Lifecycle,
     /// Whether a probe finds it good.
     pub is_good: bool,
+    /// Whether a probe ever found it good.
+    pub was_seen_good: bool,
 }
 
 #[cfg(test)]
@@ -133,6 +153,8 @@ mod tests {
             killed: None,
             ended: None,
             ill: false,
+            seen_good: false,
+            fate: Fate::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! A simulated cloud in memory, under tokio's virtual time.
 //!
-//! [`SimCloud`] is every provider at once. Nothing runs in the background: instances boot, become ready, fail and go as time
-//! passes, and what changed since the last call is made up for by the next one. The same calls at the same times always have
-//! the same effects.
+//! [`SimCloud`] is every provider at once. Instances boot, become ready, fail and go as time passes, and what changed since
+//! the last call is made up for by the next one. Only the requests that change something have tasks of their own: as in a
+//! real cloud, they arrive even when their caller is gone. The same calls at the same times always have the same effects.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -25,9 +25,47 @@
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Faults
+//! With [`SimOptions::faults`] it fails as clouds do: answers are lost, requests arrive twice or late, lists lag, instances
+//! and zones die. A seed draws all of it, so that a bad run can be repeated. Here is a user's own tool, put to the test: it
+//! starts a fleet, however often that takes, and must not start too many.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use immutable_core::{model::FleetSpec, provider::{OpContext, Progress}, testkit::{Faults, SimCloud, SimOptions}};
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?.block_on(async {
+//! let mut struck = 0;
+//! for seed in 0..20 {
+//!     let faults = Faults { seed, lost: 300, doubled: 300, throttled: 200, ..Faults::default() };
+//!     let cloud = SimCloud::new(SimOptions { faults, ..SimOptions::default() });
+//!     let spec = FleetSpec {
+//!         id: "web-1".parse()?,
+//!         service: "web".parse()?,
+//!         release: cloud.release("1.0.0"),
+//!         size: 3,
+//!         rollout: "rollout-1".parse()?,
+//!     };
+//!     // The tool: try again until it is done.
+//!     while !matches!(
+//!         cloud.platform().fleets.ensure(&OpContext::standalone("tool"), &spec).await,
+//!         Ok(Progress::Done(()))
+//!     ) {
+//!         tokio::time::sleep(Duration::from_secs(1)).await;
+//!     }
+//!     assert_eq!(cloud.instances().len(), 3, "seed {seed}: {:#?}", cloud.log());
+//!     struck += cloud.struck().len();
+//! }
+//! assert!(struck > 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at the first surprise"))]
 
+mod changes;
 mod clock;
+mod faults;
 #[cfg(test)]
 mod fixture;
 mod health_probe;
@@ -40,12 +78,14 @@ mod provisioner;
 mod state;
 mod traffic_switch;
 
+pub use changes::{Change, Truth};
 pub use clock::VirtualClock;
+pub use faults::{Fault, FaultKind, Faults};
 pub use machine::SimInstance;
 pub use operation::Operation;
 pub use options::{Behaviour, SimOptions};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -185,6 +225,26 @@ impl SimCloud {
     /// One line for each change and what it did, refused changes included, in order: `2026-01-01T00:00:30Z kill sim-1`.
     pub fn log(&self) -> Vec<String> {
         self.with(|state| state.log.clone())
+    }
+
+    /// Says what goes wrong from now on, whatever went wrong before.
+    pub fn set_faults(&self, faults: Faults) {
+        self.with(|state| state.options.faults = faults);
+    }
+
+    /// Which faults struck so far. What will become of an instance is decided when it is started.
+    pub fn struck(&self) -> BTreeSet<Fault> {
+        self.with(|state| state.struck.clone())
+    }
+
+    /// Keeps from now on what each changing call changed, for [`take_changes`](Self::take_changes).
+    pub fn keep_changes(&self) {
+        self.with(|state| _ = state.changes.get_or_insert_default());
+    }
+
+    /// What was kept since the last time, in order.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.with(|state| state.changes.as_mut().map(std::mem::take).unwrap_or_default())
     }
 
     /// How many calls of each operation arrived.

@@ -4,10 +4,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::SimCloud;
+use super::changes::Change;
+use super::faults::FaultKind;
 use super::state::State;
 use crate::provider::{Effect, ErrorKind, OpContext, ProviderError};
 
@@ -81,25 +85,84 @@ impl fmt::Display for Operation {
     }
 }
 
+/// What was drawn for one call.
+struct Journey {
+    /// Until the cloud has it.
+    there: Duration,
+    /// Until the caller has the answer.
+    back: Duration,
+    throttled: Option<Duration>,
+    lost: bool,
+    doubled: bool,
+}
+
 impl SimCloud {
-    /// Every call of every provider comes through here: it takes its time, and may fail on demand.
-    ///
-    /// A future that is dropped in the first half of the call's time leaves nothing behind; in the second half, the call is done.
+    /// Every call that only looks comes through here: it takes its time, and may fail on demand.
     pub(super) async fn enter<T>(
         &self,
         cx: &OpContext,
         operation: Operation,
         work: impl FnOnce(&mut State) -> Result<T, ProviderError> + Send,
     ) -> Result<T, ProviderError> {
-        let latency = self.with(|state| state.options.call_latency);
-        if latency.is_zero() {
-            return self.with(|state| state.serve(cx, operation, work));
-        }
-        let half = latency / 2;
-        sleep(half).await;
-        let answer = self.with(|state| state.serve(cx, operation, work));
-        sleep(latency.saturating_sub(half)).await;
+        let journey = self.with(|state| state.journey(operation));
+        pass(journey.there).await;
+        let answer = self.with(|state| state.serve(cx, operation, journey.throttled, work));
+        pass(journey.back).await;
         answer
+    }
+
+    /// Every call that changes something comes through here.
+    ///
+    /// Once sent, the request outlives its caller: the cloud's side of it runs in a task of its own. A future that is dropped
+    /// takes nothing back, and a request that is late lands when nobody waits for it any more.
+    #[expect(clippy::disallowed_methods, reason = "the cloud goes on when its caller is gone")]
+    pub(super) async fn change<T: Send + 'static>(
+        &self,
+        cx: &OpContext,
+        operation: Operation,
+        work: impl Fn(&mut State) -> Result<T, ProviderError> + Send + Sync + 'static,
+    ) -> Result<T, ProviderError> {
+        let Journey { there, back, throttled, lost, doubled } = self.with(|state| state.journey(operation));
+        let (cloud, cx) = (self.clone(), cx.clone());
+        let timeout = cx.timeout;
+        let land = move || {
+            let answer = cloud.with(|state| state.serve(&cx, operation, throttled, &work));
+            if doubled {
+                // The answer to the second one is for nobody.
+                let _ = cloud.with(|state| state.serve(&cx, operation, throttled, &work));
+            }
+            answer
+        };
+        let answer = if there.is_zero() {
+            land()
+        } else {
+            let (done, answer) = oneshot::channel();
+            tokio::spawn(async move {
+                sleep(there).await;
+                // Whoever is not there any more does not hear it.
+                let _ = done.send(land());
+            });
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => {
+                    Err(ProviderError::new(ErrorKind::Internal, operation.as_str(), "the cloud was shut down"))
+                }
+                Err(_) => return Err(ProviderError::new(ErrorKind::Timeout, operation.as_str(), "no answer in time")),
+            }
+        };
+        if lost {
+            sleep(timeout.saturating_sub(there)).await;
+            return Err(ProviderError::new(ErrorKind::Timeout, operation.as_str(), "the answer was lost"));
+        }
+        pass(back).await;
+        answer
+    }
+}
+
+/// Nothing waits for no time: a cloud without latency answers within one poll.
+async fn pass(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
     }
 }
 
@@ -134,20 +197,57 @@ impl Script {
 }
 
 impl State {
+    /// Draws what happens to the next call of an operation on its way.
+    fn journey(&mut self, operation: Operation) -> Journey {
+        let sent = self.sent.entry(operation).or_default();
+        let nth = *sent;
+        *sent += 1;
+        let mut strike = |kind| self.strike(kind, Some(operation), nth);
+        let slow = strike(FaultKind::Slow);
+        let throttled = strike(FaultKind::Throttled).map(|mut random| Duration::from_secs(1 + random.below(10)));
+        let (mut lost, mut doubled, mut late) = (false, false, None);
+        if operation.is_change() {
+            (lost, doubled) = (strike(FaultKind::Lost).is_some(), strike(FaultKind::Doubled).is_some());
+            late = strike(FaultKind::Late);
+        }
+        let (latency, faults) = (self.options.call_latency, &self.options.faults);
+        let (mut there, mut back) = (latency / 2, latency.saturating_sub(latency / 2));
+        if let Some(mut random) = slow {
+            there += random.within(faults.slow_by);
+            back += random.within(faults.slow_by);
+        }
+        if let Some(mut random) = late {
+            there += random.within(faults.late_by);
+        }
+        Journey { there, back, throttled, lost, doubled }
+    }
+
     /// The server's side of a call.
     fn serve<T>(
         &mut self,
         cx: &OpContext,
         operation: Operation,
+        throttled: Option<Duration>,
         work: impl FnOnce(&mut Self) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
         *self.calls.entry(operation).or_default() += 1;
+        if let Some(wait) = throttled {
+            let error = operation.refuse(ErrorKind::Throttled, "too many calls").with_retry_after(wait);
+            return self.refused(cx, operation, error);
+        }
         let failure = self.script.take(operation);
         if let Some(Failure { kind, effect: Effect::None, .. }) = failure {
             let error = operation.refuse(kind, "asked for by the test");
             return self.refused(cx, operation, error);
         }
-        let done = match work(self) {
+        let before = (operation.is_change() && self.changes.is_some()).then(|| self.truth());
+        let worked = work(self);
+        if let Some(before) = before {
+            let (at, after) = (self.clock.at(self.now), self.truth());
+            let change = Change { at, operation, epoch: cx.epoch, before, after };
+            self.changes.get_or_insert_default().push(change);
+        }
+        let done = match worked {
             Ok(value) => Ok(value),
             Err(error) => self.refused(cx, operation, error),
         };

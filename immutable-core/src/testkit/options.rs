@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Faults;
 use crate::model::Weight;
 use crate::provider::SwitchKind;
 
@@ -28,6 +29,8 @@ pub struct SimOptions {
     pub switch: SwitchKind,
     /// How many requests arrive at each open route.
     pub requests_per_second: u32,
+    /// What goes wrong by itself.
+    pub faults: Faults,
 }
 
 impl Default for SimOptions {
@@ -44,6 +47,7 @@ impl Default for SimOptions {
             call_latency: Duration::from_millis(50),
             switch: SwitchKind::Weighted { step },
             requests_per_second: 100,
+            faults: Faults::default(),
         }
     }
 }

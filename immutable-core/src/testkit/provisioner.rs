@@ -1,8 +1,11 @@
 //! Starting and ending simulated instances.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::SimCloud;
+use super::faults::FaultKind;
 use super::machine::Machine;
 use super::operation::Operation;
 use super::state::{Fleet, State};
@@ -19,19 +22,17 @@ impl Provisioner for SimCloud {
     }
 
     async fn ensure(&self, cx: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
-        self.enter(cx, Operation::EnsureFleet, |state| state.ensure_fleet(spec)).await
+        let spec = spec.clone();
+        self.change(cx, Operation::EnsureFleet, move |state| state.ensure_fleet(&spec)).await
     }
 
     async fn observe(&self, cx: &OpContext, service: &ServiceName) -> Result<FleetsState, ProviderError> {
-        self.enter(cx, Operation::ObserveFleets, |state| Ok(state.observe_fleets(service))).await
+        self.enter(cx, Operation::ObserveFleets, |state| Ok(state.list_fleets(service))).await
     }
 
     async fn retire(&self, cx: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
-        self.enter(cx, Operation::Retire, |state| {
-            state.retire(proof.fleet(), proof.instances());
-            Ok(Progress::Done(()))
-        })
-        .await
+        let proof = proof.clone();
+        self.change(cx, Operation::Retire, move |state| Ok(state.retire(proof.fleet(), proof.instances()))).await
     }
 
     async fn remove(
@@ -40,7 +41,8 @@ impl Provisioner for SimCloud {
         service: &ServiceName,
         fleet: &FleetId,
     ) -> Result<Progress<()>, ProviderError> {
-        self.enter(cx, Operation::RemoveFleet, |state| state.remove_fleet(service, fleet)).await
+        let (service, fleet) = (service.clone(), fleet.clone());
+        self.change(cx, Operation::RemoveFleet, move |state| state.remove_fleet(&service, &fleet)).await
     }
 }
 
@@ -62,12 +64,36 @@ impl State {
         let alive = self.instances_of(id).filter(|(_, machine)| alive(machine)).count();
         let missing = (spec.size as usize).saturating_sub(alive);
         self.fleets.entry(id.clone()).or_insert(Fleet { service: spec.service.clone(), release });
-        let started: Vec<InstanceId> = (0..missing).map(|_| self.start(spec)).collect();
+        if missing > 0 && self.options.faults.quota.is_some_and(|quota| self.machines.len() + missing > quota) {
+            return refuse(ErrorKind::Quota, format!("fleet {id}: {missing} more are over the quota of instances"));
+        }
+        if missing > 0 && self.is_short() {
+            return refuse(ErrorKind::Capacity, format!("fleet {id}: no capacity for {missing} more"));
+        }
+        let part = self.part(Operation::EnsureFleet, missing);
+        let started: Vec<InstanceId> = (0..part).map_while(|_| self.start(spec)).collect();
         self.record(&format!("ensure fleet {id} to {}: started {}", spec.size, names(&started)));
-        Ok(Progress::Done(()))
+        if started.len() < part {
+            // Those that were started stay: the effect is unknown.
+            let message = format!("fleet {id}: no zone starts instances");
+            return Err(ProviderError::new(ErrorKind::Capacity, Operation::EnsureFleet.as_str(), message));
+        }
+        Ok(in_part(part < missing))
     }
 
-    fn start(&mut self, spec: &FleetSpec) -> InstanceId {
+    /// How many of a batch are done by this call.
+    fn part(&mut self, operation: Operation, whole: usize) -> usize {
+        let nth = self.calls.get(&operation).copied().unwrap_or(0);
+        if whole < 2 {
+            return whole;
+        }
+        let drawn = self.strike(FaultKind::Partial, Some(operation), nth);
+        drawn.map_or(whole, |mut random| usize::try_from(random.below(whole as u64)).unwrap_or(whole))
+    }
+
+    /// Starts one instance, if there is a zone that does.
+    fn start(&mut self, spec: &FleetSpec) -> Option<InstanceId> {
+        let fate = self.fate()?;
         self.started += 1;
         let name = format!("sim-{}", self.started);
         let id = InstanceId::new(&name).expect("invariant: letters, digits and a hyphen are an instance id");
@@ -82,9 +108,28 @@ impl State {
             killed: None,
             ended: None,
             ill: false,
+            seen_good: false,
+            fate,
         };
         self.machines.insert(id.clone(), machine);
-        id
+        Some(id)
+    }
+
+    /// What there is, or what there was when somebody looked a little earlier.
+    fn list_fleets(&mut self, service: &ServiceName) -> FleetsState {
+        let state = self.observe_fleets(service);
+        let nth = self.calls.get(&Operation::ObserveFleets).copied().unwrap_or(0);
+        let now = self.now;
+        let lag = self.strike(FaultKind::Lagging, Some(Operation::ObserveFleets), nth);
+        let lag = lag.map_or(Duration::ZERO, |mut random| random.within(self.options.faults.lag_by));
+        let earlier = self.lists.iter().find(|(at, whose, _)| *at + lag >= now && whose == service);
+        let told = earlier.map_or_else(|| state.clone(), |(_, _, state)| state.clone());
+        let longest = self.options.faults.lag_by;
+        self.lists.retain(|(at, ..)| *at + longest >= now);
+        if self.options.faults.lagging > 0 {
+            self.lists.push((now, service.clone(), state));
+        }
+        told
     }
 
     fn observe_fleets(&self, service: &ServiceName) -> FleetsState {
@@ -95,7 +140,7 @@ impl State {
                 lifecycle,
                 image: Some(machine.image),
                 endpoint: (lifecycle != Lifecycle::Starting).then(|| machine.endpoint.clone()),
-                started_at: self.clock.at(machine.started),
+                started_at: self.told(machine.started),
             }
         };
         let fleet = |(id, fleet): (&FleetId, &Fleet)| ObservedFleet {
@@ -104,13 +149,14 @@ impl State {
             instances: self.instances_of(id).map(instance).collect(),
         };
         let fleets = self.fleets.iter().filter(|(_, fleet)| fleet.service == *service).map(fleet).collect();
-        FleetsState { as_of: self.clock.at(self.now), fleets }
+        FleetsState { as_of: self.told(self.now), fleets }
     }
 
-    fn retire(&mut self, fleet: &FleetId, instances: &[InstanceId]) {
+    fn retire(&mut self, fleet: &FleetId, instances: &[InstanceId]) -> Progress<()> {
         let now = self.now;
+        let part = self.part(Operation::Retire, instances.len());
         let mut ended = Vec::new();
-        for id in instances {
+        for id in &instances[..part] {
             if let Some(machine) = self.machines.get_mut(id)
                 && machine.fleet == *fleet
                 && machine.ended.is_none()
@@ -120,6 +166,7 @@ impl State {
             }
         }
         self.record(&format!("retire {} of fleet {fleet}: ended {}", names(instances), names(&ended)));
+        in_part(part < instances.len())
     }
 
     fn remove_fleet(&mut self, service: &ServiceName, id: &FleetId) -> Result<Progress<()>, ProviderError> {
@@ -138,6 +185,13 @@ impl State {
     }
 }
 
+fn in_part(part: bool) -> Progress<()> {
+    if part {
+        return Progress::Pending { retry_after: Duration::from_secs(1), note: "done in part".to_owned() };
+    }
+    Progress::Done(())
+}
+
 /// Instances for the log: `sim-1, sim-2`, or `none`.
 pub(super) fn names(instances: &[InstanceId]) -> String {
     if instances.is_empty() {
@@ -148,8 +202,6 @@ pub(super) fn names(instances: &[InstanceId]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::fixture::{after, cx, fleet, fleet_id, id, ready, told};
     use super::*;
     use crate::decide::{FleetView, InstanceView, Phase, World};

@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
+use super::changes::{Change, Truth};
+use super::faults::Fault;
 use super::image_builder::Images;
 use super::machine::{Life, Machine, SimInstance};
 use super::metric_source::Flow;
@@ -10,6 +14,7 @@ use super::operation::{Operation, Script};
 use super::traffic_switch::Route;
 use super::{Behaviour, SimOptions, VirtualClock};
 use crate::model::{FleetId, InstanceId, Lifecycle, ReleaseId, RouteId, ServiceName};
+use crate::provider::FleetsState;
 
 /// The whole cloud. Nothing runs in the background: what changes by itself is made up for when somebody looks.
 #[derive(Debug)]
@@ -30,6 +35,13 @@ pub(super) struct State {
     pub(super) log: Vec<String>,
     pub(super) peak: usize,
     pub(super) least: Option<usize>,
+    /// How many calls of each operation were sent.
+    pub(super) sent: BTreeMap<Operation, u64>,
+    pub(super) struck: BTreeSet<Fault>,
+    /// What lists of fleets said lately.
+    pub(super) lists: Vec<(Duration, ServiceName, FleetsState)>,
+    /// What calls changed, if that is to be kept.
+    pub(super) changes: Option<Vec<Change>>,
 }
 
 /// A fleet, apart from its instances.
@@ -56,6 +68,10 @@ impl State {
             log: Vec::new(),
             peak: 0,
             least: None,
+            sent: BTreeMap::new(),
+            struck: BTreeSet::new(),
+            lists: Vec::new(),
+            changes: None,
         }
     }
 
@@ -89,6 +105,22 @@ impl State {
         }
         if let Some(least) = self.least {
             self.least = Some(least.min(self.serving()));
+        }
+    }
+
+    /// A moment as the cloud tells it, whose clock may be ahead or behind.
+    pub(super) fn told(&self, moment: Duration) -> Timestamp {
+        self.clock.at(moment).checked_add(self.options.faults.skew).unwrap_or(Timestamp::MAX)
+    }
+
+    /// What there is on the first route by name, and all instances.
+    pub(super) fn truth(&self) -> Truth {
+        let route = self.routes.values().next();
+        Truth {
+            instances: self.snapshot(),
+            members: route.map(|route| self.members(route)).unwrap_or_default(),
+            split: route.map(|route| self.effective_split(route)).unwrap_or_default(),
+            serving: self.serving(),
         }
     }
 
@@ -128,6 +160,7 @@ impl State {
             image: machine.image,
             lifecycle: self.lifecycle(machine),
             is_good: self.is_good(id),
+            was_seen_good: machine.seen_good,
         };
         self.machines.iter().map(instance).collect()
     }

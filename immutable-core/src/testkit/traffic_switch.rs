@@ -77,7 +77,8 @@ impl TrafficSwitch for SimCloud {
         assignment: &Assignment,
         expected: &RouteVersion,
     ) -> Result<Progress<()>, ProviderError> {
-        self.enter(cx, Operation::ApplyRoute, |state| state.apply_route(route, assignment, expected)).await
+        let (route, assignment, expected) = (route.clone(), assignment.clone(), expected.clone());
+        self.change(cx, Operation::ApplyRoute, move |state| state.apply_route(&route, &assignment, &expected)).await
     }
 }
 
@@ -86,7 +87,7 @@ impl State {
         let unused = Route::default();
         let route = self.routes.get(route).unwrap_or(&unused);
         TrafficState {
-            as_of: self.clock.at(self.now),
+            as_of: self.told(self.now),
             version: route.version(),
             split: self.effective_split(route),
             members: self.members(route),

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use immutable_core::engine::{DriverError, Outcome};
+use immutable_core::engine::{DriverError, Event, Outcome};
 use immutable_core::plan::{Amount, StageSpec, Strategy};
 use immutable_core::provider::{Effect, ErrorKind};
 use immutable_core::testkit::{Behaviour, Operation, SimOptions};
 
-use crate::harness::{Stand, minutes, outcome, service, switches, until_waiting};
+use crate::harness::{Stand, events, minutes, outcome, service, switches, until_waiting};
 
 fn one_at_a_time() -> Strategy {
     Strategy::rolling().max_surge(Amount::Count(1))
@@ -57,13 +57,36 @@ async fn a_release_that_falls_ill_again_and_again_does_not_bake_for_ever() {
 async fn a_rare_loss_in_a_long_bake_is_forgiven() {
     let stand = Stand::serving(switches()[0], 3).await;
     let rollout = stand.start("2", Strategy::blue_green().bake(minutes(90))).await;
-    for _ in 0..40 {
+    // The third time only half an hour of the hold is left.
+    for _ in 0..4 {
         until_waiting(&rollout, "the hold").await;
         tokio::time::sleep(minutes(60)).await;
         stand.cloud.kill(&stand.ids("2")[0]);
         tokio::time::sleep(minutes(1)).await;
     }
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+}
+
+/// Somebody dies every 40 minutes, whatever the release is, and the bake takes 50.
+#[tokio::test(start_paused = true)]
+async fn a_bake_ends_although_instances_die_now_and_then() {
+    let stand = Stand::serving(switches()[0], 1).await;
+    let begun = stand.cloud.now();
+    let rollout = stand.start("2", Strategy::blue_green().bake(minutes(50))).await;
+    for _ in 0..20 {
+        tokio::time::sleep(minutes(40)).await;
+        if let Some(one) = stand.ids("2").first() {
+            stand.cloud.kill(one);
+        }
+    }
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+    let events = events(&rollout).await;
+    let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count();
+    // Three times it began anew, and the fifth time not much was left of it.
+    assert_eq!(count(|event| matches!(event, Event::GoalLost { .. })), 4);
+    let Some(Event::Ended { at, .. }) = events.last() else { panic!("{events:?}") };
+    let took = at.duration_since(begun).as_mins();
+    assert!((170..230).contains(&took), "{took} minutes");
 }
 
 #[tokio::test(start_paused = true)]
