@@ -359,6 +359,10 @@ impl Driver {
     /// Starts the looks that are due.
     fn probe(&mut self, fleets: &FleetsState) {
         let due = self.assessor.due(self.calls.now(), fleets, &self.platform.pace);
+        if due.is_empty() && self.probes.is_empty() && self.assessor.next_look(self.calls.now()).is_none() {
+            // There is nobody left to look at, so nothing about it can fail.
+            self.looks.is_over();
+        }
         let mut due = due.into_iter().peekable();
         while due.peek().is_some() {
             let batch: Vec<ProbeTarget> = due.by_ref().take(BATCH).collect();

@@ -40,6 +40,10 @@ pub struct Machine {
     /// How often the stage's goal was lost again, and how long it has to hold once it is reached the next time.
     losses: u32,
     hold: Duration,
+    /// What was left of the hold when the goal was lost, as long as nothing was done about it: it may come back by itself.
+    interrupted: Option<Duration>,
+    /// Whether the hold begins anew if something is done about it.
+    anew: bool,
     /// When the stage's goal was first reached: the metrics count from here.
     measured_from: Option<Timestamp>,
     paused: Option<Timestamp>,
@@ -119,6 +123,8 @@ impl Machine {
             reached: None,
             losses: 0,
             hold: Duration::ZERO,
+            interrupted: None,
+            anew: true,
             measured_from: None,
             paused: None,
             approvals: BTreeSet::new(),
@@ -162,6 +168,7 @@ impl Machine {
             Event::TakenOver { until, deadline, .. } => self.was_taken_over(*until, *deadline),
             Event::GoalReached { at, hold_until } => {
                 self.reached = Some(*hold_until);
+                self.hold = self.interrupted.take().unwrap_or(self.hold);
                 self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
                 self.reached_at = *at;
                 self.measured_from.get_or_insert(*at);
@@ -186,17 +193,25 @@ impl Machine {
         self.reached = None;
         self.losses = 0;
         self.hold = self.whole_hold();
+        self.interrupted = None;
         self.measured_from = None;
         self.best = None;
     }
 
     fn lose(&mut self, at: Timestamp, deadline: Timestamp) {
-        if self.is_forgiven(at) {
-            self.hold -= self.held_for(at);
-        }
-        self.losses += 1;
+        self.interrupted = Some(self.hold - self.held_for(at));
+        self.anew = !self.is_forgiven(at);
         self.reached = None;
         self.deadline = deadline;
+    }
+
+    /// Something has to be done to reach the goal again: it is lost in earnest.
+    fn lose_in_earnest(&mut self) {
+        let Some(left) = self.interrupted.take() else { return };
+        self.losses += 1;
+        if !self.anew {
+            self.hold = left;
+        }
     }
 
     /// How much of the hold is over.
@@ -219,6 +234,7 @@ impl Machine {
 
     fn intend(&mut self, actions: &[Action]) {
         self.acted = true;
+        self.lose_in_earnest();
         for action in actions {
             if let Action::Route(change) = action {
                 for id in &change.register {
@@ -278,7 +294,7 @@ impl Machine {
             (false, None) => {}
             (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
             (true, None) => {
-                let hold_until = later(now, self.hold);
+                let hold_until = later(now, self.interrupted.unwrap_or(self.hold));
                 step.events.insert(0, Event::GoalReached { at: now, hold_until });
                 step.wake = Some(hold_until);
             }

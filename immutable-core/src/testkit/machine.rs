@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::faults::Fate;
 use super::{Behaviour, SimOptions};
 use crate::model::{Endpoint, Fingerprint, FleetId, InstanceId, Lifecycle, ReleaseId, RolloutId, ServiceName};
@@ -96,6 +98,12 @@ impl Life {
         }
     }
 
+    /// Since when the instance has answered as it should; `None` when it does not.
+    pub(super) fn good_since(&self, now: Duration) -> Option<Duration> {
+        let recovered = self.falters.map(|(_, to)| to).filter(|to| *to <= now);
+        self.complaint(now).is_none().then(|| self.ready.max(recovered)).flatten()
+    }
+
     /// When something about the instance changes by itself.
     pub(super) fn moments(self) -> impl Iterator<Item = Duration> {
         let (from, to) = self.falters.unzip();
@@ -123,6 +131,8 @@ pub struct SimInstance {
     pub lifecycle: Lifecycle,
     /// Whether a probe finds it good.
     pub is_good: bool,
+    /// Since when it has been good, if it is.
+    pub good_since: Option<Timestamp>,
     /// Whether a probe ever found it good.
     pub was_seen_good: bool,
 }

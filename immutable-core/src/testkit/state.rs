@@ -160,6 +160,7 @@ impl State {
             image: machine.image,
             lifecycle: self.lifecycle(machine),
             is_good: self.is_good(id),
+            good_since: self.life(machine).good_since(self.now).map(|since| self.clock.at(since)),
             was_seen_good: machine.seen_good,
         };
         self.machines.iter().map(instance).collect()

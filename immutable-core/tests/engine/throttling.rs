@@ -6,7 +6,7 @@ use immutable_core::engine::{Engine, Event, Hold, Outcome};
 use immutable_core::model::ServiceName;
 use immutable_core::plan::{RolloutSpec, Strategy};
 use immutable_core::provider::ErrorKind;
-use immutable_core::testkit::Operation;
+use immutable_core::testkit::{Behaviour, Operation};
 
 use super::harness::{Stand, events, minutes, outcome, switches, until_event, until_waiting};
 use super::weather::{CALLS, Outside};
@@ -120,4 +120,42 @@ async fn a_way_back_is_held_while_the_platform_throttles() {
     outside.weather.clear();
     assert!(matches!(outcome(&rollout).await, Outcome::RolledBack { .. }));
     outside.stand.assert_only("1", 3, "back").await;
+}
+
+/// The looks were throttled when the last one was made, and then nobody was left to look at.
+#[tokio::test(start_paused = true)]
+async fn a_hold_does_not_outlive_what_was_throttled() {
+    let outside = Outside::serving(switches()[0], 1).await;
+    outside.stand.cloud.behave(outside.stand.id("2"), Behaviour::NeverBoots);
+    outside.weather.fail(&[Operation::SampleHealth], ErrorKind::Throttled, None);
+    let rollout = outside.start("2", Strategy::rolling()).await;
+    until_waiting(&rollout, "stop throttling").await;
+    assert!(outside.stand.cloud.kill(&outside.stand.ids("1")[0]));
+    tokio::time::sleep(minutes(2)).await;
+    outside.weather.clear();
+    let end = outcome(&rollout).await;
+    assert!(!matches!(end, Outcome::Promoted), "{end}");
+}
+
+/// The looks at the new release are throttled now and then, for longer than a look counts, in a bake that takes an hour.
+#[tokio::test(start_paused = true)]
+async fn looks_that_are_missing_interrupt_a_hold_and_do_not_begin_it_anew() {
+    let outside = Outside::serving(switches()[0], 3).await;
+    let begun = outside.stand.cloud.now();
+    let rollout = outside.start("2", Strategy::blue_green().bake(minutes(60))).await;
+    until_waiting(&rollout, "the hold").await;
+    for _ in 0..12 {
+        tokio::time::sleep(minutes(9)).await;
+        outside.weather.fail(&[Operation::SampleHealth], ErrorKind::Throttled, None);
+        tokio::time::sleep(minutes(2)).await;
+        outside.weather.clear();
+    }
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+    let events = events(&rollout).await;
+    let lost = events.iter().filter(|event| matches!(event, Event::GoalLost { .. })).count();
+    assert!((5..8).contains(&lost), "{lost}");
+    let Some(Event::Ended { at, .. }) = events.last() else { panic!("{events:?}") };
+    let took = at.duration_since(begun).as_mins();
+    // The time in which nobody could look does not count.
+    assert!((70..90).contains(&took), "{took} minutes");
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_core::decide::RetireProof;
@@ -30,6 +31,8 @@ pub(crate) enum Broken {
     TellsAllHealthy,
     /// Members are told to be out as soon as they are taken out.
     HidesDraining,
+    /// Nobody waits for what may still land.
+    NoHorizon,
     /// A stale lease can write, and the route ignores its version: each of the two alone is covered by the other.
     StaleDrivers,
 }
@@ -38,7 +41,11 @@ impl Broken {
     pub(crate) fn platform(self, cloud: &SimCloud) -> Platform {
         let part = Part { broken: self, good: cloud.platform() };
         let (fleets, health, traffic) = (Arc::new(part.clone()), Arc::new(part.clone()), Arc::new(part));
-        Platform { fleets, health, traffic, ..cloud.platform() }
+        let mut pace = cloud.platform().pace;
+        if self == Self::NoHorizon {
+            pace.ambiguity_horizon = Duration::ZERO;
+        }
+        Platform { fleets, health, traffic, pace, ..cloud.platform() }
     }
 }
 
@@ -164,11 +171,12 @@ fn whatever_is_broken_is_found() {
         (Broken::SeesOnlyGood, "rule 3"),
         (Broken::TellsAllHealthy, "rule "),
         (Broken::HidesDraining, "rule 4"),
+        (Broken::NoHorizon, "rule "),
         (Broken::StaleDrivers, "rule 6"),
     ];
     for (broken, rule) in cases {
         let found = |seed: &u64| run(*seed, BTreeSet::new(), Some(broken)).violations.iter().any(|v| v.contains(rule));
-        let seed = (0..100).find(found);
+        let seed = (0..400).find(found);
         assert!(seed.is_some(), "{broken:?} breaks {rule}, and nobody sees it");
         println!("{broken:?} found by seed {}", seed.unwrap());
     }

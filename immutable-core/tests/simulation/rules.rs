@@ -1,19 +1,27 @@
 //! The safety rules, asked of what really happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use immutable_core::decide::Budget;
 use immutable_core::model::{FleetId, InstanceId, Lifecycle, Weight};
 use immutable_core::provider::{MemberHealth, SwitchKind};
 use immutable_core::testkit::{Change, Operation, Truth};
+use jiff::Timestamp;
+
+/// After so long, every caller knows of a member: it takes half a minute to come into use, and looks are slow for less.
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// What the calls of one simulation broke.
 pub(crate) fn broken(changes: &[Change], budget: &Budget, switch: SwitchKind) -> Vec<String> {
     let mut violations = Vec::new();
-    let mut newest = 0;
+    let (mut newest, mut joined) = (0, HashMap::new());
     for change in changes {
+        let was_member = |id: &InstanceId| change.before.members.iter().any(|member| member.instance == *id);
+        let new = change.after.members.iter().filter(|member| !was_member(&member.instance));
+        joined.extend(new.map(|member| (member.instance.clone(), change.at)));
         let found = [
-            capacity(change, budget),
+            capacity(change, budget, &joined),
             conservation(change, budget, switch),
             proof(change),
             drain(change),
@@ -40,11 +48,17 @@ fn carrying(truth: &Truth) -> BTreeSet<&InstanceId> {
     members.filter(|member| carries(member.health, &member.instance)).map(|member| &member.instance).collect()
 }
 
-fn capacity(change: &Change, budget: &Budget) -> Option<String> {
-    let (before, after) = (carrying(&change.before).len(), carrying(&change.after).len());
-    // To take out one that does not serve anyway is no fall.
-    let fell = change.after.serving < change.before.serving && after < before && after < budget.required();
-    fell.then(|| format!("rule 1, capacity: {after} serve, {before} did, {} must", budget.required()))
+/// A member that has just come into use may not have been in use when the caller looked.
+fn capacity(change: &Change, budget: &Budget, joined: &HashMap<InstanceId, Timestamp>) -> Option<String> {
+    let is_known = |id: &&InstanceId| joined.get(*id).is_none_or(|at| *at + SETTLED <= change.at);
+    let before: BTreeSet<_> = carrying(&change.before).into_iter().filter(is_known).collect();
+    let after = carrying(&change.after);
+    // To take out one that does not serve anyway, or did not when the caller looked, is no fall.
+    let good_since = |id: &InstanceId| change.before.instances.iter().find(|i| i.id == *id)?.good_since;
+    let fell = before.difference(&after).any(|id| good_since(id).is_some_and(|since| since + SETTLED <= change.at));
+    let (before, after) = (before.len(), after.len());
+    (fell && after < before && after < budget.required())
+        .then(|| format!("rule 1, capacity: {after} serve, {before} did, {} must", budget.required()))
 }
 
 fn conservation(change: &Change, budget: &Budget, switch: SwitchKind) -> Option<String> {

@@ -77,14 +77,6 @@ pub(crate) fn run(seed: u64, off: BTreeSet<Fault>, broken: Option<Broken>) -> Re
     runtime.block_on(async { World::new(seed, off, broken).await.play().await })
 }
 
-/// The faults whose mechanism the engine does not have yet are off, in this one place.
-///
-/// `late`: a request that lands after its caller gave up is safe only once the driver waits for the ambiguity horizon
-/// after an unknown effect and after a takeover.
-fn faults(seed: u64, off: BTreeSet<Fault>) -> Faults {
-    Faults { off, ..Faults::swarm(seed) }
-}
-
 struct World {
     seed: u64,
     random: Random,
@@ -121,7 +113,7 @@ impl World {
         let installed = journal.list(&service()).await.unwrap().len();
         let strategy = strategy(&random, desired);
         cloud.behave(cloud.release("2").id(), behaviour(&random));
-        cloud.set_faults(faults(seed, off));
+        cloud.set_faults(Faults { off, ..Faults::swarm(seed) });
         cloud.keep_changes();
         let told = vec![format!("seed {seed}: {desired} on {switch:?}, {strategy:?}")];
         Self { seed, random, cloud, journal, switch, strategy, desired, broken, drivers: 0, installed, told }
