@@ -158,6 +158,7 @@ fn plan(size: u32) -> Plan {
         provisioner: ProvisionerCapabilities { max_fleet_size: None },
         traffic: TrafficCapabilities { kind: SwitchKind::Weighted { step }, max_fleets: None },
         proven: &[old],
+        superseded: None,
     };
     let strategy = Strategy::rolling().max_surge(Amount::Percent(20));
     compile(&RolloutSpec::new(service, route, new, strategy).desired(size), &facts).expect("a plan")

@@ -68,7 +68,20 @@ fn toward_goal(shares: &[Share<'_>], required: usize, step: Weight) -> Vec<u16> 
             rest -= more;
         }
     }
+    gather(shares, &limits, &mut weights);
     weights
+}
+
+/// Of several fleets that are to go, the first ones carry what is left: the last ones are free to end, which makes room.
+fn gather(shares: &[Share<'_>], limits: &[u16], weights: &mut [u16]) {
+    let leaving: Vec<usize> = (0..shares.len()).filter(|index| shares[*index].goal == 0).collect();
+    for (place, &first) in leaving.iter().enumerate() {
+        for &last in leaving[place + 1..].iter().rev() {
+            let moved = weights[last].min(limits[first].saturating_sub(weights[first]));
+            weights[first] += moved;
+            weights[last] -= moved;
+        }
+    }
 }
 
 /// Largest remainders, in steps of the switch.
@@ -119,6 +132,10 @@ mod tests {
             (&[(0, 10_000, 0), (0, 0, 10_000)], 4, &[10_000, 0]),
             // Three fleets: V2 is given up for V3, V1 holds what V3 cannot carry yet.
             (&[(4, 7_500, 0), (1, 2_500, 0), (1, 0, 10_000)], 4, &[7_500, 0, 2_500]),
+            // Nothing of V3 yet, and no room: V1 takes over from V2, as far as it can.
+            (&[(0, 0, 10_000), (4, 7_500, 0), (1, 2_500, 0)], 4, &[0, 10_000, 0]),
+            (&[(0, 0, 10_000), (2, 5_000, 0), (3, 5_000, 0)], 4, &[0, 5_000, 5_000]),
+            (&[(0, 0, 10_000), (3, 5_000, 0), (2, 5_000, 0)], 4, &[0, 7_500, 2_500]),
         ];
         for (parts, required, expected) in cases {
             assert_eq!(split(parts, *required, 1), *expected, "{parts:?}");

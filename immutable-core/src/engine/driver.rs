@@ -7,6 +7,7 @@
 mod blame;
 mod obstacles;
 mod settling;
+mod superseding;
 
 use std::sync::Arc;
 
@@ -38,8 +39,12 @@ use crate::provider::{
 /// Looks at instances are made in batches, so that one that hangs delays few others.
 const BATCH: usize = 64;
 
-/// A person's wish, and where to say that it is in the journal.
-pub(super) type Wish = (Command, oneshot::Sender<()>);
+/// What somebody wants of a rollout, and where to say that it is in the journal.
+pub(super) enum Wish {
+    Command(Command, oneshot::Sender<()>),
+    /// To end for another rollout, whose first events these are.
+    GiveWay(Vec<Event>, oneshot::Sender<()>),
+}
 
 /// Drives one rollout to its end.
 pub(super) struct Driver {
@@ -216,12 +221,21 @@ impl Driver {
         Ok(self.assessor.looked(&self.machine, &probed.targets, samples))
     }
 
-    async fn obey(&mut self, (command, done): Wish) -> Result<(), JournalError> {
-        let events = self.machine.command(self.calls.now(), command);
-        if !events.is_empty() {
-            self.record(events).await?;
-            self.show(Vec::new());
-        }
+    async fn obey(&mut self, wish: Wish) -> Result<(), JournalError> {
+        let done = match wish {
+            Wish::Command(command, done) => {
+                let events = self.machine.command(self.calls.now(), command);
+                if !events.is_empty() {
+                    self.record(events).await?;
+                    self.show(Vec::new());
+                }
+                done
+            }
+            Wish::GiveWay(to, done) => {
+                self.give_way(to).await?;
+                done
+            }
+        };
         // The one who wished may have gone.
         let _ = done.send(());
         Ok(())
@@ -232,15 +246,24 @@ impl Driver {
         if events.is_empty() {
             return Ok(());
         }
-        let body = serde_json::to_value(&events).expect("invariant: events are plain data");
+        self.append(&events).await?;
+        self.happened(events);
+        Ok(())
+    }
+
+    async fn append(&mut self, events: &[Event]) -> Result<(), JournalError> {
+        let body = serde_json::to_value(events).expect("invariant: events are plain data");
         self.journal.append(&self.lease, self.next_seq, self.calls.now(), &body).await?;
         self.next_seq += 1;
+        Ok(())
+    }
+
+    fn happened(&mut self, events: Vec<Event>) {
         for event in &events {
             tracing::debug!(service = %self.machine.plan().service, %event, "rollout event");
             self.machine.apply(event);
         }
         self.shared.publish(events);
-        Ok(())
     }
 
     async fn turn(&mut self) -> Result<Turn, JournalError> {

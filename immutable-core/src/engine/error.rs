@@ -22,6 +22,14 @@ pub enum StartError {
         /// Its release.
         release: ReleaseId,
     },
+    /// The engine is frozen.
+    #[error(
+        "rollouts are frozen ({reason}): only a release that was proven may be gone back to; thaw the engine first"
+    )]
+    Frozen {
+        /// Why.
+        reason: String,
+    },
     /// The journal could not be used.
     #[error(transparent)]
     Journal(#[from] JournalError),

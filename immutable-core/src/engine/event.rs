@@ -87,6 +87,18 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
+    /// Somebody stopped all rollouts until further notice.
+    Frozen {
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// The freeze is over.
+    Thawed {
+        /// When.
+        at: Timestamp,
+    },
     /// Somebody approved.
     Approved {
         /// What.
@@ -202,6 +214,11 @@ pub enum Outcome {
         /// Why.
         reason: Reason,
     },
+    /// Another rollout took its place, and goes on from what is there.
+    Superseded {
+        /// Which.
+        by: RolloutId,
+    },
     /// A human is needed. What runs was left as it is.
     Stuck {
         /// For what.
@@ -215,6 +232,7 @@ impl fmt::Display for Outcome {
             Self::Promoted => write!(f, "promoted"),
             Self::RolledBack { to, reason } => write!(f, "rolled back to {to}: {reason}"),
             Self::Aborted { reason } => write!(f, "aborted: {reason}"),
+            Self::Superseded { by } => write!(f, "superseded by {by}"),
             Self::Stuck { reason } => write!(f, "stuck: {reason}"),
         }
     }
@@ -236,6 +254,8 @@ impl fmt::Display for Event {
             Self::GoalLost { .. } => write!(f, "goal lost"),
             Self::Paused { .. } => write!(f, "paused"),
             Self::Resumed { .. } => write!(f, "resumed"),
+            Self::Frozen { reason, .. } => write!(f, "frozen: {reason}"),
+            Self::Thawed { .. } => write!(f, "thawed"),
             Self::Approved { approval, .. } => write!(f, "approved {approval}"),
             Self::PromotionAsked { .. } => write!(f, "asked to promote at once"),
             Self::Held { hold, .. } => write!(f, "held; waits for {hold}"),

@@ -26,6 +26,7 @@ const MAX_NEW_HOLDS: u32 = 3;
 
 /// Where a rollout stands. Made by replaying its events; moved only by [`Machine::apply`].
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about one rollout, in any combination")]
 pub struct Machine {
     rollout: RolloutId,
     plan: Plan,
@@ -46,7 +47,10 @@ pub struct Machine {
     anew: bool,
     /// When the stage's goal was first reached: the metrics count from here.
     measured_from: Option<Timestamp>,
-    paused: Option<Timestamp>,
+    paused: bool,
+    frozen: Option<String>,
+    /// Since when it has been paused, frozen or both.
+    stopped: Option<Timestamp>,
     approvals: BTreeSet<ApprovalName>,
     promoting: bool,
     outcome: Option<Outcome>,
@@ -97,6 +101,10 @@ pub enum Command {
     Pause,
     /// Go on.
     Resume,
+    /// Stop with all others until further notice, for a reason.
+    Freeze(String),
+    /// End the freeze.
+    Thaw,
     /// Let a gate pass.
     Approve(ApprovalName),
     /// Skip the exposure stages and gates that are left.
@@ -126,7 +134,9 @@ impl Machine {
             interrupted: None,
             anew: true,
             measured_from: None,
-            paused: None,
+            paused: false,
+            frozen: None,
+            stopped: None,
             approvals: BTreeSet::new(),
             promoting: false,
             outcome: None,
@@ -156,7 +166,7 @@ impl Machine {
             }
             Event::TurnedBack { reason, deadline, .. } => {
                 self.course = Course::Back { reason: reason.clone() };
-                self.paused = None;
+                (self.paused, self.frozen, self.stopped) = (false, None, None);
                 self.held = None;
                 self.begin(*deadline);
             }
@@ -175,8 +185,22 @@ impl Machine {
             }
             Event::GoalLost { at, deadline } => self.lose(*at, *deadline),
             Event::Intended { actions, .. } => self.intend(actions),
-            Event::Paused { at } => self.paused = Some(*at),
-            Event::Resumed { at } => self.resume(*at),
+            Event::Paused { at } => {
+                self.paused = true;
+                self.stopped.get_or_insert(*at);
+            }
+            Event::Resumed { at } => {
+                self.paused = false;
+                self.go_on_again(*at);
+            }
+            Event::Frozen { reason, at } => {
+                self.frozen = Some(reason.clone());
+                self.stopped.get_or_insert(*at);
+            }
+            Event::Thawed { at } => {
+                self.frozen = None;
+                self.go_on_again(*at);
+            }
             Event::Approved { approval, .. } => {
                 self.approvals.insert(approval.clone());
             }
@@ -199,7 +223,7 @@ impl Machine {
     }
 
     fn lose(&mut self, at: Timestamp, deadline: Timestamp) {
-        self.interrupted = Some(self.hold - self.held_for(at));
+        self.interrupted = Some(self.hold.saturating_sub(self.held_for(at)));
         self.anew = !self.is_forgiven(at);
         self.reached = None;
         self.deadline = deadline;
@@ -246,20 +270,22 @@ impl Machine {
         }
     }
 
-    /// Time in a pause burns no deadline and no hold.
-    fn resume(&mut self, at: Timestamp) {
-        let Some(since) = self.paused.take() else { return };
-        let paused = at.duration_since(since).unsigned_abs();
-        self.deadline = later(self.deadline, paused);
-        self.reached = self.reached.map(|until| later(until, paused));
+    /// Time in a pause or a freeze burns no deadline and no hold.
+    fn go_on_again(&mut self, at: Timestamp) {
+        let Some(since) = self.stopped.take_if(|_| !self.paused && self.frozen.is_none()) else { return };
+        let stopped = at.duration_since(since).unsigned_abs();
+        self.deadline = later(self.deadline, stopped);
+        self.reached = self.reached.map(|until| later(until, stopped));
     }
 
     /// What comes next in this world. `judgements` are those of [`Machine::measures`], in their order.
     pub fn next(&self, now: Timestamp, world: &World, judgements: &[Judgement]) -> Step {
         match (&self.outcome, &self.course) {
             (Some(_), _) => Step::default(),
-            (None, Course::Forward { .. }) if self.paused.is_some() => {
-                Step { waiting: vec!["somebody to resume the rollout".into()], ..Step::default() }
+            (None, Course::Forward { .. }) if self.stopped.is_some() => {
+                let frozen = self.frozen.as_ref().map(|reason| format!("the freeze to be lifted: {reason}"));
+                let paused = self.paused.then(|| "somebody to resume the rollout".into());
+                Step { waiting: frozen.into_iter().chain(paused).collect(), ..Step::default() }
             }
             (None, Course::Forward { stage }) => self.forward(now, world, judgements, *stage),
             (None, Course::Back { reason }) => self.back(now, world, reason),
@@ -418,7 +444,7 @@ impl Machine {
     ///
     /// A deadline that passed in that time says nothing: what happened meanwhile has to be looked at first.
     pub fn looked_again(&self, now: Timestamp) -> Vec<Event> {
-        let counts = self.outcome.is_none() && self.paused.is_none();
+        let counts = self.outcome.is_none() && self.stopped.is_none();
         if !counts || !self.is_overdue(now) {
             return Vec::new();
         }
@@ -498,8 +524,13 @@ impl Machine {
             return Vec::new();
         }
         match command {
-            Command::Pause if self.paused.is_none() => vec![Event::Paused { at: now }],
-            Command::Resume if self.paused.is_some() => vec![Event::Resumed { at: now }],
+            Command::Pause if !self.paused => vec![Event::Paused { at: now }],
+            Command::Resume if self.paused => vec![Event::Resumed { at: now }],
+            // To go back to what worked is always allowed.
+            Command::Freeze(reason) if self.frozen.is_none() && !self.plan.returns => {
+                vec![Event::Frozen { reason, at: now }]
+            }
+            Command::Thaw if self.frozen.is_some() => vec![Event::Thawed { at: now }],
             Command::Approve(approval) if !self.approvals.contains(&approval) => {
                 vec![Event::Approved { approval, at: now }]
             }
@@ -578,7 +609,12 @@ impl Machine {
 
     /// Whether it is paused.
     pub fn is_paused(&self) -> bool {
-        self.paused.is_some()
+        self.paused
+    }
+
+    /// Why it is frozen, if it is.
+    pub fn frozen(&self) -> Option<&str> {
+        self.frozen.as_deref()
     }
 
     /// Whether this rollout ever put an instance into traffic.

@@ -27,6 +27,7 @@ mod hold;
 mod machine;
 mod rollout;
 mod status;
+mod steering;
 mod throttle;
 mod unsettled;
 mod word;
@@ -74,6 +75,8 @@ pub struct Engine {
     /// For each service, the right to start a rollout of it: two at once would fence each other.
     starting: Mutex<HashMap<ServiceName, Arc<tokio::sync::Mutex<()>>>>,
     drivers: Mutex<JoinSet<()>>,
+    /// Why nothing advances, if nothing does.
+    frozen: Mutex<Option<String>>,
 }
 
 /// Builds an [`Engine`].
@@ -134,6 +137,7 @@ impl EngineBuilder {
             live: Mutex::default(),
             starting: Mutex::default(),
             drivers: Mutex::default(),
+            frozen: Mutex::default(),
         }
     }
 }
@@ -192,7 +196,7 @@ impl Engine {
     /// [`StartError::Plan`] when it cannot work; others when the world or the journal cannot be read.
     pub async fn plan(&self, spec: &RolloutSpec) -> Result<Plan, StartError> {
         let history = self.history(&spec.service).await?;
-        self.compile(spec, &history).await
+        self.compile(spec, &history, None).await
     }
 
     /// Starts a rollout. Nothing is touched before its plan is known to be possible and its first entry is in the journal.
@@ -201,10 +205,16 @@ impl Engine {
     /// another driver left.
     ///
     /// # Errors
-    /// [`StartError::Plan`] when it cannot work, [`StartError::Live`] when another rollout of the service is going on.
+    /// [`StartError::Plan`] when it cannot work, [`StartError::Live`] when another rollout of the service is going on,
+    /// [`StartError::Frozen`] while the engine is frozen, unless the release was proven before.
     pub async fn start(&self, spec: RolloutSpec) -> Result<Rollout, StartError> {
         let starting = self.starting(&spec.service);
         let _one_at_a_time = starting.lock().await;
+        self.start_alone(spec).await
+    }
+
+    /// Starts a rollout, for whoever has the right to.
+    async fn start_alone(&self, spec: RolloutSpec) -> Result<Rollout, StartError> {
         if let Some(rollout) = self.live(&spec.service) {
             return same_or_live(&spec, rollout);
         }
@@ -215,7 +225,7 @@ impl Engine {
         let prepared = match left {
             Some(machine) if machine.plan().release.id() == spec.release.id() => Ok((machine, None)),
             Some(machine) => Err(live_error(&spec.service, machine.rollout().clone(), machine.plan().release.id())),
-            None => self.compile(&spec, &history).await.map(|plan| self.begin(plan)),
+            None => self.compile(&spec, &history, None).await.and_then(|plan| self.begin(plan)),
         };
         let (machine, first) = match prepared {
             Ok(prepared) => prepared,
@@ -232,7 +242,7 @@ impl Engine {
             next_seq += 1;
             events = first;
         }
-        Ok(self.drive(machine, events, lease, next_seq))
+        Ok(self.drive(machine, events, lease, next_seq).await)
     }
 
     /// Continues the last rollout of a service, if it has not ended: another driver, or an earlier process, left it.
@@ -257,7 +267,7 @@ impl Engine {
             self.journal.release(lease).await?;
             return Ok(None);
         };
-        Ok(Some(self.drive(machine, events, lease, next_seq)))
+        Ok(Some(self.drive(machine, events, lease, next_seq).await))
     }
 
     /// Goes back to an earlier release that was proven, at once and without exposure stages; starts its image anew if need be.
@@ -318,7 +328,12 @@ impl Engine {
         }
     }
 
-    async fn compile(&self, spec: &RolloutSpec, history: &History) -> Result<Plan, StartError> {
+    async fn compile(
+        &self,
+        spec: &RolloutSpec,
+        history: &History,
+        superseded: Option<&Plan>,
+    ) -> Result<Plan, StartError> {
         let calls = self.calls(None, 0);
         let context = calls.context(&["plan"]);
         let Platform { fleets, traffic, metrics, .. } = &self.platform;
@@ -330,6 +345,7 @@ impl Engine {
             provisioner: self.platform.fleets.capabilities(),
             traffic: self.platform.traffic.capabilities(),
             proven: history.proven(),
+            superseded,
         };
         let plan = compile(spec, &facts)?;
         for check in plan.stages.iter().flat_map(|stage| &stage.gate.checks) {
@@ -342,17 +358,27 @@ impl Engine {
         Ok(plan)
     }
 
-    fn begin(&self, plan: Plan) -> (Machine, Option<Vec<Event>>) {
+    /// The first event of a rollout.
+    fn begin(&self, plan: Plan) -> Result<(Machine, Option<Vec<Event>>), StartError> {
+        if let Some(reason) = self.frozen().filter(|_| !plan.returns) {
+            return Err(StartError::Frozen { reason });
+        }
         let rollout = format!("{}-{:016x}", plan.service, self.entropy.next_u64());
         let rollout = RolloutId::new(rollout).expect("invariant: a service name and digits are a name");
         let at = self.clock.now();
         let events = vec![Event::Started { rollout, plan: Box::new(plan), at }];
         let machine = Machine::replay(events.clone()).expect("invariant: the first event is the start");
-        (machine, Some(events))
+        Ok((machine, Some(events)))
     }
 
     #[expect(clippy::disallowed_methods, reason = "a rollout is driven by a task of its own")]
-    fn drive(&self, machine: Machine, events: Vec<Event>, lease: crate::journal::Lease, next_seq: u64) -> Rollout {
+    async fn drive(
+        &self,
+        machine: Machine,
+        events: Vec<Event>,
+        lease: crate::journal::Lease,
+        next_seq: u64,
+    ) -> Rollout {
         let service = machine.plan().service.clone();
         let shared = Arc::new(Shared::new(&machine, events));
         let (wishes, heard) = mpsc::channel(16);
@@ -390,10 +416,13 @@ impl Engine {
             },
             span,
         );
-        let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn(task);
+        {
+            let mut drivers = self.drivers.lock().unwrap_or_else(PoisonError::into_inner);
+            while drivers.try_join_next().is_some() {}
+            drivers.spawn(task);
+        }
         self.live.lock().unwrap_or_else(PoisonError::into_inner).insert(service, rollout.clone());
+        self.freeze_if_frozen(&rollout).await;
         rollout
     }
 }

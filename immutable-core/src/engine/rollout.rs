@@ -67,6 +67,7 @@ fn status(machine: &Machine, waiting: Vec<String>) -> Status {
         stages: plan.stages.len(),
         going_back: machine.reason().map(ToString::to_string),
         paused: machine.is_paused(),
+        frozen: machine.frozen().map(ToOwned::to_owned),
         waiting: if machine.outcome().is_none() { waiting } else { Vec::new() },
         outcome: machine.outcome().cloned(),
     }
@@ -172,9 +173,18 @@ impl Rollout {
         self.end.borrow().is_none() && self.end.has_changed().is_ok()
     }
 
-    async fn wish(&self, command: Command) -> Result<(), DriverError> {
+    pub(super) async fn wish(&self, command: Command) -> Result<(), DriverError> {
+        self.send(|done| Wish::Command(command, done)).await
+    }
+
+    /// Ends it for another rollout, whose first events these are. Returns when both are in the journal, or when it has ended.
+    pub(super) async fn give_way(&self, to: Vec<Event>) -> Result<(), DriverError> {
+        self.send(|done| Wish::GiveWay(to, done)).await
+    }
+
+    async fn send(&self, wish: impl FnOnce(oneshot::Sender<()>) -> Wish) -> Result<(), DriverError> {
         let (done, heard) = oneshot::channel();
-        let sent = self.wishes.send((command, done)).await.is_ok() && heard.await.is_ok();
+        let sent = self.wishes.send(wish(done)).await.is_ok() && heard.await.is_ok();
         // A rollout that has ended takes no wishes, and that is no failure.
         if sent || self.status().outcome.is_some() { Ok(()) } else { Err(DriverError::Dropped) }
     }

@@ -22,6 +22,8 @@ pub struct Status {
     pub going_back: Option<String>,
     /// Whether somebody paused it.
     pub paused: bool,
+    /// Why it is frozen, if it is.
+    pub frozen: Option<String>,
     /// What it waits for, in words that a person can act on.
     pub waiting: Vec<String>,
     /// How it ended, once it did.

@@ -110,6 +110,11 @@ impl Unsettled {
         self.waits_since.zip(self.last().map(|lost| lost.text().1))
     }
 
+    /// When the last request can land no more whose answer was lost.
+    pub(super) fn last_lands(&self) -> Option<Timestamp> {
+        self.last().map(|lost| lost.until)
+    }
+
     fn last(&self) -> Option<&Lost> {
         self.lost.iter().max_by_key(|lost| lost.until)
     }

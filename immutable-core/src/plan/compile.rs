@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     pub traffic: TrafficCapabilities,
     /// Releases that were proven.
     pub proven: &'a [Release],
+    /// The rollout that this one takes the place of, if one is going on: what that one would go back to, this one goes back to.
+    pub superseded: Option<&'a Plan>,
 }
 
 /// Makes the plan of a rollout.
@@ -30,9 +32,16 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
     if facts.fleets.fleets.iter().any(|fleet| fleet.id == target && fleet.release != spec.release.id()) {
         return Err(PlanError::FleetTaken(target));
     }
-    let old = serving_fleet(facts.split, &target).or_else(|| standing_fleet(spec, facts, &target));
-    let previous_size = old.as_ref().map_or(0, |old| live(facts, old));
-    let desired = desired(spec, facts, previous_size.max(live(facts, &target)))?;
+    let old = match facts.superseded {
+        Some(plan) => plan.replaces.clone().filter(|fleet| *fleet != target),
+        None => serving_fleet(facts.split, &target).or_else(|| standing_fleet(spec, facts, &target)),
+    };
+    let standing = old.as_ref().map_or(0, |old| live(facts, old));
+    let previous_size = facts.superseded.map_or(standing, |plan| plan.previous_size);
+    let desired = match facts.superseded {
+        Some(plan) => desired(spec, facts, plan.budget.desired)?,
+        None => desired(spec, facts, previous_size.max(live(facts, &target)))?,
+    };
     let budget = budget(&spec.strategy, desired)?;
     let limits = spec.strategy.limits.clone();
     check_limits(&spec.strategy, &budget)?;
@@ -50,6 +59,7 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         target,
         release: spec.release.clone(),
         replaces,
+        returns: facts.proven.iter().any(|release| release.id() == spec.release.id()),
         previous,
         previous_size,
         budget,

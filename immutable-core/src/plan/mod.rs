@@ -93,6 +93,9 @@ pub struct Plan {
     pub previous: Option<Release>,
     /// How many instances of it there were: going back makes it as large as before.
     pub previous_size: u32,
+    /// Whether the new release was proven before: to roll it out is to go back, and is allowed while all else is frozen.
+    #[serde(default)]
+    pub returns: bool,
     /// How far the world may sag on the way.
     pub budget: Budget,
     /// How the switch shares traffic.

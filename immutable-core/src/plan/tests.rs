@@ -61,6 +61,7 @@ impl Given {
             provisioner: ProvisionerCapabilities { max_fleet_size: self.max_fleet_size },
             traffic: TrafficCapabilities { kind: self.switch, max_fleets: self.max_fleets },
             proven: &proven,
+            superseded: None,
         };
         let mut spec = RolloutSpec::new("web".parse().unwrap(), "route".parse().unwrap(), release(version), strategy);
         spec.desired = desired;
@@ -276,6 +277,7 @@ fn a_fleet_name_that_is_taken_is_refused() {
         provisioner: ProvisionerCapabilities::default(),
         traffic: TrafficCapabilities { kind: WEIGHTED, max_fleets: None },
         proven: &[],
+        superseded: None,
     };
     let spec = RolloutSpec::new("web".parse().unwrap(), "route".parse().unwrap(), release("2"), Strategy::rolling());
     let expected = format!("fleet {} exists with another release: its name is taken", fleet_of("2"));

@@ -6,6 +6,7 @@
 mod bad_releases;
 mod blame;
 mod damping;
+mod freezing;
 mod harness;
 mod lagging;
 mod landing;
@@ -19,6 +20,7 @@ mod sharing;
 mod shortage;
 mod steering;
 mod strategies;
+mod superseding;
 mod telling;
 mod throttling;
 mod trouble;

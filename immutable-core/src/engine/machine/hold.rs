@@ -26,7 +26,7 @@ impl Machine {
     pub fn hold_since(&self, since: Timestamp, now: Timestamp, hold: Hold) -> Vec<Event> {
         let forward = matches!(self.course, Course::Forward { .. });
         let pointless = !forward && matches!(hold, Hold::EnvironmentDegraded { .. });
-        if self.outcome.is_some() || self.paused.is_some() || pointless {
+        if self.outcome.is_some() || self.stopped.is_some() || pointless {
             return Vec::new();
         }
         let mut events = match &self.held {

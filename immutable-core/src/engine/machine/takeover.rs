@@ -24,11 +24,17 @@ impl Machine {
 
     /// Nobody could act, and then what happened meanwhile has to be looked at first. A hold or a pause puts it off by itself.
     fn deadline_after(&self, until: Timestamp, quiet: Duration) -> Timestamp {
-        if self.held.is_some() || self.paused.is_some() {
+        if self.held.is_some() || self.stopped.is_some() {
             return self.deadline;
         }
         let put_off = later(self.deadline, quiet).max(later(until, self.plan.limits.instance_deadline));
         put_off.min(self.progress_deadline(until)).max(self.deadline)
+    }
+
+    /// A rollout begins where another one was superseded: what that one sent may land until then. Nothing when it is over.
+    pub(in crate::engine) fn begin_quietly(&self, now: Timestamp, until: Timestamp) -> Vec<Event> {
+        let events = vec![Event::TakenOver { at: now, until, deadline: self.progress_deadline(until) }];
+        if until > now { events } else { Vec::new() }
     }
 
     /// Until when nothing is done, for a driver whose view of the world began at this time.
