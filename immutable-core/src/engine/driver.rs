@@ -72,6 +72,8 @@ pub(super) struct Driver {
     pub(super) judged_since: Option<Timestamp>,
     /// Until then nothing is tried, because the last try failed.
     pub(super) not_before: Option<Timestamp>,
+    /// Whether it has not looked yet.
+    pub(super) is_new: bool,
     /// Whether nothing was observed lately.
     pub(super) blind: bool,
     /// When something was last observed.
@@ -289,7 +291,8 @@ impl Driver {
         self.mind_throttling().await?;
         self.mind_lost_answers().await?;
         if std::mem::take(&mut self.blind) {
-            self.record(self.machine.looked_again(self.calls.now())).await?;
+            let first = std::mem::take(&mut self.is_new);
+            self.record(self.machine.looked_again(self.calls.now(), first)).await?;
         }
         self.probe(&observed.fleets);
         let now = self.calls.now();

@@ -440,15 +440,20 @@ impl Machine {
         (score > best && deadline >= worth).then_some(Event::Progressed { deadline, score })
     }
 
-    /// What it means that the world can be seen again, after a time in which nobody could look.
+    /// What it means that the world can be seen again, after a time in which nobody could look, or for a driver that looks for the
+    /// first time.
     ///
-    /// A deadline that passed in that time says nothing: what happened meanwhile has to be looked at first.
-    pub fn looked_again(&self, now: Timestamp) -> Vec<Event> {
-        let counts = self.outcome.is_none() && self.stopped.is_none();
-        if !counts || !self.is_overdue(now) {
+    /// A deadline that passed in that time says nothing, and one that is near says little: what happened meanwhile has to be looked
+    /// at first.
+    pub fn looked_again(&self, now: Timestamp, first: bool) -> Vec<Event> {
+        let counts = self.outcome.is_none() && self.stopped.is_none() && self.reached.is_none() && self.held.is_none();
+        let begins = self.begins(now);
+        let deadline = later(begins, self.plan.limits.instance_deadline).min(self.progress_deadline(now));
+        let is_near = first && deadline > later(self.deadline, self.plan.limits.progress_deadline / 20);
+        if !counts || !(self.is_overdue(now) || is_near) {
             return Vec::new();
         }
-        vec![Event::LookedAgain { at: now, deadline: later(now, self.plan.limits.instance_deadline) }]
+        vec![Event::LookedAgain { at: now, deadline }]
     }
 
     /// The fleet that the current goal is about, if it is about one.
@@ -568,7 +573,12 @@ impl Machine {
     }
 
     fn progress_deadline(&self, now: Timestamp) -> Timestamp {
-        later(now, self.plan.limits.progress_deadline)
+        later(self.begins(now), self.plan.limits.progress_deadline)
+    }
+
+    /// When anything can be done at the earliest.
+    fn begins(&self, now: Timestamp) -> Timestamp {
+        self.quiet_until.map_or(now, |until| until.max(now))
     }
 
     /// The rollout's name.

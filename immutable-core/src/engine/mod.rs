@@ -405,6 +405,7 @@ impl Engine {
             absence: Absence::default(),
             unsettled: Unsettled::default(),
             not_before: None,
+            is_new: true,
             blind: true,
             deaf: false,
         };

@@ -13,6 +13,8 @@ use crate::provider::Member;
 pub struct Change {
     /// When it arrived.
     pub at: Timestamp,
+    /// When it was sent.
+    pub sent: Timestamp,
     /// What was called.
     pub operation: Operation,
     /// The epoch of its caller.

@@ -106,7 +106,7 @@ impl SimCloud {
     ) -> Result<T, ProviderError> {
         let journey = self.with(|state| state.journey(operation));
         pass(journey.there).await;
-        let answer = self.with(|state| state.serve(cx, operation, journey.throttled, work));
+        let answer = self.with(|state| state.serve(cx, operation, state.now, journey.throttled, work));
         pass(journey.back).await;
         answer
     }
@@ -122,14 +122,15 @@ impl SimCloud {
         operation: Operation,
         work: impl Fn(&mut State) -> Result<T, ProviderError> + Send + Sync + 'static,
     ) -> Result<T, ProviderError> {
-        let Journey { there, back, throttled, lost, doubled } = self.with(|state| state.journey(operation));
+        let (sent, journey) = self.with(|state| (state.now, state.journey(operation)));
+        let Journey { there, back, throttled, lost, doubled } = journey;
         let (cloud, cx) = (self.clone(), cx.clone());
         let timeout = cx.timeout;
         let land = move || {
-            let answer = cloud.with(|state| state.serve(&cx, operation, throttled, &work));
+            let answer = cloud.with(|state| state.serve(&cx, operation, sent, throttled, &work));
             if doubled {
                 // The answer to the second one is for nobody.
-                let _ = cloud.with(|state| state.serve(&cx, operation, throttled, &work));
+                let _ = cloud.with(|state| state.serve(&cx, operation, sent, throttled, &work));
             }
             answer
         };
@@ -227,6 +228,7 @@ impl State {
         &mut self,
         cx: &OpContext,
         operation: Operation,
+        sent: Duration,
         throttled: Option<Duration>,
         work: impl FnOnce(&mut Self) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
@@ -244,7 +246,7 @@ impl State {
         let worked = work(self);
         if let Some(before) = before {
             let (at, after) = (self.clock.at(self.now), self.truth());
-            let change = Change { at, operation, epoch: cx.epoch, before, after };
+            let change = Change { at, sent: self.clock.at(sent), operation, epoch: cx.epoch, before, after };
             self.changes.get_or_insert_default().push(change);
         }
         let done = match worked {

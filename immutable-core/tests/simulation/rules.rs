@@ -20,9 +20,11 @@ pub(crate) fn broken(changes: &[Change], budget: &Budget, switch: SwitchKind) ->
         let was_member = |id: &InstanceId| change.before.members.iter().any(|member| member.instance == *id);
         let new = change.after.members.iter().filter(|member| !was_member(&member.instance));
         joined.extend(new.map(|member| (member.instance.clone(), change.at)));
+        // What lands minutes after it was sent was right when it was sent: whose health has changed since is not its fault.
+        let judged = change.sent + SETTLED > change.at;
         let found = [
-            capacity(change, budget, &joined),
-            conservation(change, budget, switch),
+            capacity(change, budget, &joined).filter(|_| judged),
+            conservation(change, budget, switch).filter(|_| judged),
             proof(change),
             drain(change),
             surge(change, budget),

@@ -87,6 +87,8 @@ struct World {
     desired: u32,
     broken: Option<Broken>,
     drivers: u64,
+    /// The newest version that was rolled out.
+    newest: &'static str,
     /// The journal's entry at which the rollout of the simulation begins.
     installed: usize,
     told: Vec<String>,
@@ -116,7 +118,20 @@ impl World {
         cloud.set_faults(Faults { off, ..Faults::swarm(seed) });
         cloud.keep_changes();
         let told = vec![format!("seed {seed}: {desired} on {switch:?}, {strategy:?}")];
-        Self { seed, random, cloud, journal, switch, strategy, desired, broken, drivers: 0, installed, told }
+        Self {
+            seed,
+            random,
+            cloud,
+            journal,
+            switch,
+            strategy,
+            desired,
+            broken,
+            drivers: 0,
+            newest: "2",
+            installed,
+            told,
+        }
     }
 
     fn tell(&mut self, text: impl std::fmt::Display) {
@@ -160,7 +175,7 @@ impl World {
         let mut others = Vec::new();
         for _ in 0..self.random.below(8) {
             tokio::time::sleep(self.random.seconds(240)).await;
-            let choice = self.random.below(9);
+            let choice = self.random.below(12);
             self.tell(format!("choice {choice}"));
             match choice {
                 0 => _ = rollout.pause().await,
@@ -168,6 +183,13 @@ impl World {
                 2 => _ = rollout.abort("a change of mind").await,
                 3 => _ = rollout.promote().await,
                 4 => self.kill_somebody(),
+                9 => engine.freeze("an incident").await,
+                10 => engine.thaw().await,
+                11 => {
+                    if let Some(next) = self.supersede(&engine).await {
+                        rollout = next;
+                    }
+                }
                 5 | 6 => {
                     drop(engine);
                     tokio::time::sleep(self.random.seconds(900)).await;
@@ -183,10 +205,26 @@ impl World {
                 }
             }
         }
+        engine.thaw().await;
         let _ = rollout.resume().await;
         let end = tokio::time::timeout(BOUND, rollout.wait()).await;
         let waiting = rollout.status().waiting;
         self.settle(end.ok().map(|end| end.map_err(|error| error.to_string())), &waiting, budget).await
+    }
+
+    /// Release 3 takes the place of 2, if the platform answers.
+    async fn supersede(&mut self, engine: &Engine) -> Option<Rollout> {
+        match engine.supersede(spec(&self.cloud, "3", self.strategy.clone(), self.desired)).await {
+            Ok(rollout) => {
+                self.newest = "3";
+                Some(rollout)
+            }
+            Err(error) => {
+                self.tell(error);
+                // It may have come so far that nobody drives it.
+                engine.recover(&service()).await.ok().flatten()
+            }
+        }
     }
 
     fn kill_somebody(&mut self) {
@@ -237,7 +275,7 @@ impl World {
         let winner = match end {
             None => return vec![format!("rule 9, progress: no end within {BOUND:?}; waits for {waiting:?}")],
             Some(Err(error)) => return vec![format!("rule 9, progress: {error}")],
-            Some(Ok(Outcome::Promoted)) => "2",
+            Some(Ok(Outcome::Promoted)) => self.newest,
             Some(Ok(Outcome::RolledBack { .. })) => "1",
             Some(Ok(_)) => return Vec::new(),
         };
@@ -246,8 +284,9 @@ impl World {
         if let Some(left) = self.cloud.instances().iter().find(|instance| instance.fleet != fleet) {
             violations.push(format!("rule 7, no leak: {} of fleet {} is left", left.id, left.fleet));
         }
-        let turned_back = events.iter().any(|event| matches!(event, Event::TurnedBack { .. }));
-        if turned_back && winner == "2" {
+        let last = events.iter().rposition(|event| matches!(event, Event::Started { .. })).unwrap_or_default();
+        let turned_back = events[last..].iter().any(|event| matches!(event, Event::TurnedBack { .. }));
+        if turned_back && winner == self.newest {
             violations.push("rule 10, return: it turned back, and is promoted".to_owned());
         }
         violations
