@@ -67,7 +67,8 @@ fn simulate(arguments: &[String]) -> ExitCode {
         variables.push((variable, value.as_str()));
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let simulation = ["test", "--release", "-p", "immutable-core", "--features", "testkit", "--test", "simulation", test];
+    let simulation =
+        ["test", "--release", "-p", "immutable-core", "--features", "testkit", "--test", "simulation", test];
     let status = Command::new(cargo).args(simulation).args(["--", "--nocapture"]).envs(variables).status();
     if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -65,6 +65,7 @@
 
 mod changes;
 mod clock;
+pub mod conformance;
 mod faults;
 #[cfg(test)]
 mod fixture;

@@ -1,0 +1,105 @@
+//! The simulated cloud, and what the suite does to it.
+
+#![expect(clippy::disallowed_methods, reason = "tests wait in virtual time")]
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use immutable_core::model::{Endpoint, InstanceId, Release, RouteId};
+use immutable_core::provider::{Effect, ErrorKind, ImageSpec, Platform, Recipe};
+use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
+use immutable_core::testkit::{Operation, SimCloud, SimOptions};
+use jiff::Timestamp;
+
+#[derive(Debug)]
+pub(crate) struct SimHarness {
+    cloud: SimCloud,
+}
+
+impl SimHarness {
+    pub(crate) fn new(options: SimOptions) -> Self {
+        Self { cloud: SimCloud::new(options) }
+    }
+}
+
+fn name(version: Version) -> &'static str {
+    match version {
+        Version::Old => "1",
+        Version::New => "2",
+    }
+}
+
+#[async_trait]
+impl Harness for SimHarness {
+    fn platform(&self) -> Platform {
+        self.cloud.platform()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.cloud.now()
+    }
+
+    async fn wait(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_mins(5)
+    }
+
+    async fn release(&self, version: Version) -> Release {
+        self.cloud.release(name(version))
+    }
+
+    fn image_spec(&self, version: Version) -> ImageSpec {
+        let command = vec!["built".to_owned(), name(version).to_owned()];
+        let recipe = Recipe { base: None, layers: Vec::new(), command };
+        ImageSpec { service: self.service(), recipe, version: name(version).to_owned(), commit: None }
+    }
+
+    fn lacks(&self) -> Vec<(Ability, &'static str)> {
+        vec![
+            (Ability::Request, "the simulated cloud counts requests and sends none"),
+            (Ability::HoldRequest, "the simulated cloud counts requests and sends none"),
+            (Ability::Secrets, "the simulated cloud is given none"),
+        ]
+    }
+
+    fn many(&self) -> u32 {
+        250
+    }
+
+    async fn inject(&self, fault: &Fault) -> bool {
+        let next = |operation, kind, effect| {
+            self.cloud.fail_next(operation, kind, effect, 1);
+            true
+        };
+        match fault {
+            Fault::LoseAnswer(operation) => next(*operation, ErrorKind::Timeout, Effect::Unknown),
+            Fault::Throttle(operation) => next(*operation, ErrorKind::Throttled, Effect::None),
+            Fault::Kill(instance) => self.cloud.kill(instance),
+            Fault::MakeIll(instance) => self.cloud.make_ill(instance),
+            Fault::Heal(instance) => self.cloud.heal(instance),
+            Fault::Drift(instance) => self.cloud.drift(instance),
+            Fault::BlindProbe => next(Operation::SampleHealth, ErrorKind::Unavailable, Effect::None),
+            _ => false,
+        }
+    }
+
+    fn silent_endpoint(&self) -> Option<Endpoint> {
+        "nobody:80".parse().ok()
+    }
+
+    fn reopen(&self) -> Option<Platform> {
+        Some(self.cloud.platform())
+    }
+
+    async fn ownership(&self, instance: &InstanceId) -> Option<Ownership> {
+        let found = self.cloud.instances().into_iter().find(|one| one.id == *instance)?;
+        Some(Ownership { service: found.service, release: found.release, rollout: found.rollout })
+    }
+
+    fn other_route(&self) -> Option<RouteId> {
+        "conformance-other".parse().ok()
+    }
+}
