@@ -1,10 +1,13 @@
-//! The simulated cloud keeps every clause of the contract.
+//! The simulated cloud keeps every clause of the contract, and a provider that is broken in one way is caught by its clauses.
 
+mod broken;
 mod sim;
 
 use std::time::Duration;
 
+use broken::Defect;
 use immutable_core::testkit::SimOptions;
+use immutable_core::testkit::conformance::{Part, clauses};
 use sim::SimHarness;
 
 /// A switch by weights.
@@ -27,4 +30,50 @@ mod membership {
 
 fn options() -> SimOptions {
     SimOptions { build_for: Duration::from_mins(1), ..SimOptions::default() }
+}
+
+/// The ids of the clauses that a defect breaks.
+async fn caught(defect: Option<Defect>) -> Vec<String> {
+    let parts = [Part::Images, Part::Fleets, Part::Health, Part::Traffic, Part::Metrics];
+    let mut broken = Vec::new();
+    for clause in clauses() {
+        let harness = SimHarness::with_defect(options(), defect);
+        if clause.run(&harness, &parts).await.is_err() {
+            broken.push(clause.id());
+        }
+    }
+    broken
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_defect_is_caught_by_its_clauses_and_no_other() {
+    assert_eq!(caught(None).await, Vec::<String>::new());
+    let mut wrong = Vec::new();
+    for (defect, expected) in [
+        (Defect::TriesAgain, &["G1"][..]),
+        (Defect::ForgetsTheKey, &["G2", "G6", "P1", "P2", "P4"]),
+        (Defect::DeniesEffects, &["G3"]),
+        (Defect::ForgetsTheRollout, &["G4"]),
+        (Defect::ListsOnePage, &["G5"]),
+        (Defect::EndsSurplus, &["P1"]),
+        (Defect::AcceptsAnotherRelease, &["P3"]),
+        (Defect::HidesTheDead, &["P4"]),
+        (Defect::EndsABystander, &["G2", "P5"]),
+        (Defect::SaysRemoved, &["P6"]),
+        (Defect::SamplesTwice, &["H1"]),
+        (Defect::BlindMeansIll, &["H2"]),
+        (Defect::StaysGood, &["H2", "H3"]),
+        (Defect::TakesItsTime, &["H4"]),
+        (Defect::IgnoresTheVersion, &["T2"]),
+        (Defect::KeepsMembers, &["T1", "T2", "T3", "T4", "T5"]),
+        (Defect::TouchesAnotherRoute, &["T5"]),
+        (Defect::DescribesAnything, &["M2"]),
+        (Defect::LooksBeyondTheWindow, &["M3"]),
+    ] {
+        let found = caught(Some(defect)).await;
+        if found != expected {
+            wrong.push(format!("{defect:?} breaks {found:?}, expected {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

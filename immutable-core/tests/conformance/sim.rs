@@ -11,14 +11,21 @@ use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, V
 use immutable_core::testkit::{Operation, SimCloud, SimOptions};
 use jiff::Timestamp;
 
+use crate::broken::{self, Defect};
+
 #[derive(Debug)]
 pub(crate) struct SimHarness {
     cloud: SimCloud,
+    defect: Option<Defect>,
 }
 
 impl SimHarness {
     pub(crate) fn new(options: SimOptions) -> Self {
-        Self { cloud: SimCloud::new(options) }
+        Self::with_defect(options, None)
+    }
+
+    pub(crate) fn with_defect(options: SimOptions, defect: Option<Defect>) -> Self {
+        Self { cloud: SimCloud::new(options), defect }
     }
 }
 
@@ -32,7 +39,10 @@ fn name(version: Version) -> &'static str {
 #[async_trait]
 impl Harness for SimHarness {
     fn platform(&self) -> Platform {
-        self.cloud.platform()
+        match self.defect {
+            None => self.cloud.platform(),
+            Some(defect) => broken::platform(&self.cloud, defect),
+        }
     }
 
     fn now(&self) -> Timestamp {
