@@ -17,9 +17,16 @@ use immutable_core::provider::{
 };
 use immutable_core::testkit::SimCloud;
 
+use crate::broken_images::BrokenImages;
+
 /// What is wrong with a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
+    BuildsTwice,
+    FindsNothing,
+    Relabels,
+    BlamesItself,
+    RemovesWhatIsUsed,
     TriesAgain,
     ForgetsTheKey,
     DeniesEffects,
@@ -37,6 +44,7 @@ pub(crate) enum Defect {
     IgnoresTheVersion,
     KeepsMembers,
     TouchesAnotherRoute,
+    SilenceIsAllWell,
     DescribesAnything,
     LooksBeyondTheWindow,
 }
@@ -52,7 +60,8 @@ struct Broken {
 pub(crate) fn platform(cloud: &SimCloud, defect: Defect) -> Platform {
     let broken = Arc::new(Broken { cloud: cloud.clone(), defect, keys: Arc::default() });
     let (fleets, health, traffic, metrics) = (broken.clone(), broken.clone(), broken.clone(), broken);
-    Platform { fleets, health, traffic, metrics, ..cloud.platform() }
+    let images = Arc::new(BrokenImages { cloud: cloud.clone(), defect });
+    Platform { images, fleets, health, traffic, metrics, ..cloud.platform() }
 }
 
 impl Broken {
@@ -227,6 +236,10 @@ impl MetricSource for Broken {
         window: immutable_core::provider::Window,
     ) -> Result<Vec<MetricSample>, ProviderError> {
         let mut samples = self.cloud.query(cx, metric, fleet, window).await?;
+        if self.has(Defect::SilenceIsAllWell) && samples.is_empty() {
+            let value = immutable_core::provider::MetricValue::Ratio { part: 0, whole: 1 };
+            samples.push(MetricSample { window, value });
+        }
         for sample in samples.iter_mut().filter(|_| self.has(Defect::LooksBeyondTheWindow)) {
             sample.window.to = window.to + std::time::Duration::from_mins(1);
         }

@@ -1,6 +1,7 @@
 //! The simulated cloud keeps every clause of the contract, and a provider that is broken in one way is caught by its clauses.
 
 mod broken;
+mod broken_images;
 mod sim;
 
 use std::time::Duration;
@@ -67,6 +68,12 @@ async fn each_defect_is_caught_by_its_clauses_and_no_other() {
         (Defect::IgnoresTheVersion, &["T2"]),
         (Defect::KeepsMembers, &["T1", "T2", "T3", "T4", "T5"]),
         (Defect::TouchesAnotherRoute, &["T5"]),
+        (Defect::BuildsTwice, &["I1"]),
+        (Defect::FindsNothing, &["I2", "I3", "I5"]),
+        (Defect::Relabels, &["I3"]),
+        (Defect::BlamesItself, &["I4"]),
+        (Defect::RemovesWhatIsUsed, &["I5"]),
+        (Defect::SilenceIsAllWell, &["M1", "M3"]),
         (Defect::DescribesAnything, &["M2"]),
         (Defect::LooksBeyondTheWindow, &["M3"]),
     ] {
