@@ -5,6 +5,7 @@
 
 mod bad_releases;
 mod blame;
+mod bug_classes;
 mod damping;
 mod freezing;
 mod harness;
