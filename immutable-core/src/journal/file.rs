@@ -96,6 +96,7 @@ impl FileJournal {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|error| failed("read", &path, error))?;
         let scan = record::scan(&bytes, service).map_err(|damage| damage.into_error(service, location(&path)))?;
+        let epoch = record::next_epoch(service, &location(&path), scan.epoch)?;
         let mut length = bytes.len() as u64;
         if let Some(torn) = scan.torn {
             length = torn.start as u64;
@@ -103,7 +104,6 @@ impl FileJournal {
             truncate(&path, length).map_err(|error| failed("repair", &path, error))?;
         }
 
-        let epoch = scan.epoch + 1;
         let begun = Record::Epoch { service: Cow::Borrowed(service), epoch, owner: Cow::Borrowed(owner) };
         let seq = scan.entries.len() as u64;
         let mut tail = Tail { file, path, length, seq, write: self.write };
@@ -398,6 +398,28 @@ mod tests {
         }
         journal.release(lease).await.unwrap();
         contract::taken(&journal.other()).await.0.epoch();
+    }
+
+    #[tokio::test]
+    async fn an_epoch_that_could_not_be_read_back_is_not_written() {
+        let journal = two_entries().await;
+        let path = journal.path(&contract::service(), "jsonl");
+        let epoch = |epoch| {
+            let (service, owner) = (contract::service(), "host-9".parse().unwrap());
+            Record::Epoch { service: Cow::Owned(service), epoch, owner: Cow::Owned(owner) }.to_line()
+        };
+        let whole = fs::read_to_string(&path).unwrap() + &epoch(u64::MAX - 2);
+        fs::write(&path, &whole).unwrap();
+        let (lease, entries) = contract::taken(&*journal).await;
+        assert_eq!((lease.epoch(), seqs(&entries)), (u64::MAX - 1, vec![1, 2]));
+        journal.release(lease).await.unwrap();
+        for _ in 0..2 {
+            let written = fs::read(&path).unwrap();
+            let error = journal.take_over(&contract::service(), &"other".parse().unwrap()).await.unwrap_err();
+            assert!(error.to_string().contains("there is no epoch left"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), written);
+            assert_eq!(seqs(&journal.list(&contract::service()).await.unwrap()), [1, 2]);
+        }
     }
 
     #[tokio::test]

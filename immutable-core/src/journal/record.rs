@@ -121,6 +121,16 @@ impl Scan {
     }
 }
 
+/// The epoch of whoever takes over after `last`. One that would be refused when it is read back is not written.
+pub(super) fn next_epoch(service: &ServiceName, location: &str, last: u64) -> Result<u64, JournalError> {
+    last.checked_add(1).filter(|epoch| *epoch != u64::MAX).ok_or_else(|| JournalError::Corrupt {
+        service: service.clone(),
+        location: location.to_owned(),
+        offset: 0,
+        problem: format!("there is no epoch left after {last}"),
+    })
+}
+
 /// Whether `seq` is the number after `last`.
 pub(super) fn check_next(service: &ServiceName, last: u64, seq: u64) -> Result<(), JournalError> {
     let (service, expected) = (service.clone(), last + 1);

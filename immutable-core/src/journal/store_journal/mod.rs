@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::record::next_epoch;
 use super::store::{RecordKey, RecordStore, StoreError};
 use super::{Entry, Journal, JournalError, Lease, MAX_BODY_BYTES, Nonce};
 use crate::model::{OwnerId, ServiceName};
@@ -109,7 +110,7 @@ impl Journal for StoreJournal {
         let mut log = Log::new(service);
         loop {
             self.read(&mut log).await?;
-            let epoch = log.epoch + 1;
+            let epoch = next_epoch(service, &log::name(log.last), log.epoch)?;
             let begun = log.next(epoch, nonce()?, Says::TakenOver { owner: owner.clone() });
             match self.create(&begun).await? {
                 Written::Ours => {

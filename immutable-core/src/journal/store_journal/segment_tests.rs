@@ -146,6 +146,26 @@ async fn segments_that_overlap_or_are_missing_change_nothing() {
     assert_eq!(journal.list(&web()).await.unwrap(), written);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_could_not_be_read_back_is_not_written() {
+    let store = MemoryStore::new();
+    let journal = on(&store);
+    let written = write(&journal, 1, 2).await;
+    let first = log::log_key(&web(), 1).unwrap();
+    let first: record::LogRecord =
+        record::open(&web(), "record", &store.get(&first).await.unwrap().unwrap().body).unwrap();
+    let late = record::LogRecord { number: 4, epoch: u64::MAX - 2, nonce: Nonce::new(4), ..first };
+    store.create(&log::log_key(&web(), 4).unwrap(), &record::seal(&late)).await.unwrap();
+    let (lease, _) = journal.take_over(&web(), &owner(2)).await.unwrap();
+    assert_eq!(lease.epoch(), u64::MAX - 1);
+    journal.release(lease).await.unwrap();
+    for _ in 0..2 {
+        let error = journal.take_over(&web(), &owner(3)).await.unwrap_err();
+        assert!(error.to_string().contains("there is no epoch left"), "{error}");
+        assert_eq!(journal.list(&web()).await.unwrap(), written);
+    }
+}
+
 async fn opened(store: &MemoryStore, key: &RecordKey) -> record::Segment {
     record::open(&web(), "segment", &store.get(key).await.unwrap().unwrap().body).unwrap()
 }
