@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod engines;
 mod s3;
 
 use std::sync::Arc;
