@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::s3::S3;
 
 /// Short, because here real time passes: whoever takes over waits for a whole lease time.
-const LEASE: Duration = Duration::from_secs(3);
+const LEASE: Duration = Duration::from_secs(4);
 /// Far more than anything here takes.
 const LONG: Duration = Duration::from_mins(2);
 
@@ -21,6 +21,7 @@ fn engine(cloud: &SimCloud, s3: &S3, owner: &str) -> Engine {
     let mut platform = cloud.platform();
     // The lease is renewed when the driver looks: much more often than it runs out.
     platform.pace.observe = LEASE / 10;
+    (platform.pace.ambiguity_horizon, platform.pace.list_lag) = (LEASE / 2, Duration::ZERO);
     Engine::builder(platform)
         .journal(StoreJournal::new(Arc::new(s3.records())).with_lease_time(LEASE))
         .clock(cloud.clock())

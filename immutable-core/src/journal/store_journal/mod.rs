@@ -39,7 +39,8 @@ use record::Says;
 ///
 /// # Keeping the lease
 /// [`Journal::check`] renews the lease once a third of its time is over, and costs no call to the store before. Whoever holds a lease
-/// checks it at least that often, or others take it for dead.
+/// checks it at least that often, or others take it for dead. An [`Engine`](crate::engine::Engine) checks it whenever it looks, so the
+/// lease time is more than three times the `observe` of its platform's pace.
 ///
 /// # Reading
 /// Every take-over that finds many records in no segment yet copies them into one, so that a log of thousands is read with a few dozen
