@@ -23,6 +23,7 @@ use super::attempts::{Attempts, Trouble};
 use super::blame::Beside;
 use super::calls::Calls;
 use super::clock::later;
+use super::entry;
 use super::error::DriverError;
 use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
@@ -254,8 +255,7 @@ impl Driver {
     }
 
     async fn append(&mut self, events: &[Event]) -> Result<(), JournalError> {
-        let body = serde_json::to_value(events).expect("invariant: events are plain data");
-        self.journal.append(&self.lease, self.next_seq, self.calls.now(), &body).await?;
+        self.journal.append(&self.lease, self.next_seq, self.calls.now(), &entry::body(events)).await?;
         self.next_seq += 1;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use crate::journal::{Entry, JournalError};
 use crate::model::{Release, ReleaseId, RouteId, ServiceName};
 
+use super::entry;
 use super::event::{Event, Outcome, Reason};
 
 /// The past of a service: which releases were proven, which failed, and the events of the last rollout.
@@ -21,15 +22,9 @@ impl History {
     pub(super) fn read(service: &ServiceName, entries: Vec<Entry>) -> Result<Self, JournalError> {
         let mut history = Self::default();
         for entry in entries {
-            let corrupt = |problem| JournalError::Corrupt {
-                service: service.clone(),
-                location: format!("journal of {service}, entry {}", entry.seq),
-                offset: 0,
-                problem,
-            };
-            let events: Vec<Event> = serde_json::from_value(entry.body).map_err(|error| corrupt(error.to_string()))?;
-            for event in events {
-                event.fits(history.last_stages).map_err(corrupt)?;
+            let seq = entry.seq;
+            for event in entry::events(service, entry)? {
+                event.fits(history.last_stages).map_err(|problem| entry::corrupt(service, seq, problem))?;
                 history.add(event);
             }
         }

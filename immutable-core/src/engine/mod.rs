@@ -20,6 +20,7 @@ mod blame;
 mod calls;
 mod clock;
 mod driver;
+mod entry;
 mod error;
 mod event;
 mod history;
@@ -237,8 +238,7 @@ impl Engine {
         let mut next_seq = next_seq;
         let mut events = history.last_rollout().to_vec();
         if let Some(first) = first {
-            let body = serde_json::to_value(&first).expect("invariant: events are plain data");
-            self.journal.append(&lease, next_seq, self.clock.now(), &body).await?;
+            self.journal.append(&lease, next_seq, self.clock.now(), &entry::body(&first)).await?;
             next_seq += 1;
             events = first;
         }

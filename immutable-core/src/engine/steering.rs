@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 
 use futures_util::future::join_all;
 
+use super::entry;
 use super::event::{Event, Outcome};
 use super::history::History;
 use super::machine::{Command, Machine};
@@ -124,9 +125,8 @@ impl Engine {
         let until = until.or(left.quiet_until(now));
         started.extend(until.map(|until| machine.begin_quietly(now, until)).unwrap_or_default());
         let end = Event::Ended { outcome: Outcome::Superseded { by: machine.rollout().clone() }, at: now };
-        let both: Vec<&Event> = [&end].into_iter().chain(&started).collect();
-        let body = serde_json::to_value(&both).expect("invariant: events are plain data");
-        self.journal.append(&lease, next_seq, now, &body).await?;
+        let both: Vec<Event> = [end].into_iter().chain(started.clone()).collect();
+        self.journal.append(&lease, next_seq, now, &entry::body(&both)).await?;
         let machine = Machine::replay(started.clone()).expect("invariant: the first event is the start");
         Ok(self.drive(machine, started, lease, next_seq + 1).await)
     }

@@ -17,7 +17,11 @@ async fn left_with(body: impl Fn(Value) -> Value) -> (Stand, u64) {
     let started = serde_json::to_value(&events(&rollout).await[0]).unwrap();
     let (lease, entries) = stand.journal.take_over(&service(), &"other".parse().unwrap()).await.unwrap();
     let seq = entries.len() as u64 + 1;
-    stand.journal.append(&lease, seq, Timestamp::UNIX_EPOCH, &body(started)).await.unwrap();
+    stand
+        .journal
+        .append(&lease, seq, Timestamp::UNIX_EPOCH, &json!({ "version": 1, "events": body(started) }))
+        .await
+        .unwrap();
     stand.journal.release(lease).await.unwrap();
     (stand, seq)
 }
@@ -53,7 +57,7 @@ async fn a_machine_is_not_made_of_events_that_make_no_sense() {
     let (stand, _) = left_with(|started| json!([started])).await;
     let entries = stand.journal.list(&service()).await.unwrap();
     let body = entries.into_iter().next_back().unwrap().body;
-    let [started]: [Event; 1] = serde_json::from_value(body).unwrap();
+    let [started]: [Event; 1] = serde_json::from_value(body["events"].clone()).unwrap();
     let entered = serde_json::from_value(stage_entered(99)).unwrap();
     assert!(Machine::replay([started.clone()]).is_some());
     assert!(Machine::replay([started, entered]).is_none());

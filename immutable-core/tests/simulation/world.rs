@@ -267,7 +267,7 @@ impl World {
     async fn events(&self) -> Vec<Event> {
         let entries = self.journal.list(&service()).await.unwrap();
         let bodies = entries.into_iter().skip(self.installed).map(|entry| entry.body);
-        bodies.flat_map(|body| serde_json::from_value::<Vec<Event>>(body).unwrap()).collect()
+        bodies.flat_map(|body| serde_json::from_value::<Vec<Event>>(body["events"].clone()).unwrap()).collect()
     }
 
     /// The rules about the end: progress, no leak, return.
