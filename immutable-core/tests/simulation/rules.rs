@@ -23,7 +23,7 @@ pub(crate) fn broken(changes: &[Change], budget: &Budget, switch: SwitchKind) ->
         // What lands minutes after it was sent was right when it was sent: whose health has changed since is not its fault.
         let judged = change.sent + SETTLED > change.at;
         let found = [
-            capacity(change, budget, &joined).filter(|_| judged),
+            capacity(change, budget, switch, &joined).filter(|_| judged),
             conservation(change, budget, switch).filter(|_| judged),
             proof(change),
             drain(change),
@@ -39,22 +39,29 @@ pub(crate) fn broken(changes: &[Change], budget: &Budget, switch: SwitchKind) ->
 
 /// Who carries traffic, as far as our calls can know: a member that a fault has just struck still counts,
 /// or each death would be blamed on the call after it.
-fn carrying(truth: &Truth) -> BTreeSet<&InstanceId> {
+fn carrying(truth: &Truth, switch: SwitchKind) -> BTreeSet<&InstanceId> {
     let struck = |id: &InstanceId| truth.instances.iter().any(|i| i.id == *id && i.was_seen_good && !i.is_good);
+    // By membership, a fleet has no share only because all of its members were struck.
+    let open = |fleet: &FleetId| switch == SwitchKind::Membership || !truth.split.weight(fleet).is_none();
     let carries = |health: MemberHealth, id: &InstanceId| match health {
         MemberHealth::Healthy => true,
         MemberHealth::Unhealthy => struck(id),
         _ => false,
     };
-    let members = truth.members.iter().filter(|member| !truth.split.weight(&member.fleet).is_none());
+    let members = truth.members.iter().filter(|member| open(&member.fleet));
     members.filter(|member| carries(member.health, &member.instance)).map(|member| &member.instance).collect()
 }
 
 /// A member that has just come into use may not have been in use when the caller looked.
-fn capacity(change: &Change, budget: &Budget, joined: &HashMap<InstanceId, Timestamp>) -> Option<String> {
+fn capacity(
+    change: &Change,
+    budget: &Budget,
+    switch: SwitchKind,
+    joined: &HashMap<InstanceId, Timestamp>,
+) -> Option<String> {
     let is_known = |id: &&InstanceId| joined.get(*id).is_none_or(|at| *at + SETTLED <= change.at);
-    let before: BTreeSet<_> = carrying(&change.before).into_iter().filter(is_known).collect();
-    let after = carrying(&change.after);
+    let before: BTreeSet<_> = carrying(&change.before, switch).into_iter().filter(is_known).collect();
+    let after = carrying(&change.after, switch);
     // To take out one that does not serve anyway, or did not when the caller looked, is no fall.
     let good_since = |id: &InstanceId| change.before.instances.iter().find(|i| i.id == *id)?.good_since;
     let fell = before.difference(&after).any(|id| good_since(id).is_some_and(|since| since + SETTLED <= change.at));
@@ -65,7 +72,7 @@ fn capacity(change: &Change, budget: &Budget, joined: &HashMap<InstanceId, Times
 
 fn conservation(change: &Change, budget: &Budget, switch: SwitchKind) -> Option<String> {
     let SwitchKind::Weighted { step } = switch else { return None };
-    let carrying = carrying(&change.after);
+    let carrying = carrying(&change.after, switch);
     let of = |fleet: &FleetId| {
         change.after.members.iter().filter(|m| m.fleet == *fleet && carrying.contains(&m.instance)).count()
     };
