@@ -275,18 +275,18 @@ impl World {
         let winner = match end {
             None => return vec![format!("rule 9, progress: no end within {BOUND:?}; waits for {waiting:?}")],
             Some(Err(error)) => return vec![format!("rule 9, progress: {error}")],
-            Some(Ok(Outcome::Promoted)) => self.newest,
-            Some(Ok(Outcome::RolledBack { .. })) => "1",
+            Some(Ok(Outcome::Promoted)) => self.cloud.release(self.newest).id(),
+            Some(Ok(Outcome::RolledBack { to, .. })) => *to,
             Some(Ok(_)) => return Vec::new(),
         };
-        let fleet = FleetId::of(&service(), &self.cloud.release(winner).id());
+        let fleet = FleetId::of(&service(), &winner);
         let mut violations = Vec::new();
         if let Some(left) = self.cloud.instances().iter().find(|instance| instance.fleet != fleet) {
             violations.push(format!("rule 7, no leak: {} of fleet {} is left", left.id, left.fleet));
         }
         let last = events.iter().rposition(|event| matches!(event, Event::Started { .. })).unwrap_or_default();
         let turned_back = events[last..].iter().any(|event| matches!(event, Event::TurnedBack { .. }));
-        if turned_back && winner == self.newest {
+        if turned_back && winner == self.cloud.release(self.newest).id() {
             violations.push("rule 10, return: it turned back, and is promoted".to_owned());
         }
         violations
