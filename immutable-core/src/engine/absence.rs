@@ -1,4 +1,4 @@
-//! What a list no longer shows: gone only once it was missing for as long as the platform's lists may lag.
+//! What lists that lag say: gone is only what was missing for as long as they may lag, and what was ended is not back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ pub(super) struct Absence {
     last: Option<Arc<FleetsState>>,
     /// Since when an instance has been missing.
     missing: HashMap<InstanceId, Timestamp>,
-    /// What was ended by us: nobody waits for it.
-    ended: HashSet<InstanceId>,
+    /// What was ended by us, and when the platform has said so: nobody waits for it, and a list that is older shows it in vain.
+    ended: HashMap<InstanceId, Option<Timestamp>>,
 }
 
 impl Absence {
-    /// These were ended: they are gone as soon as they are not listed.
-    pub(super) fn ended(&mut self, instances: &[InstanceId]) {
-        self.ended.extend(instances.iter().cloned());
+    /// These were to be ended: they are gone as soon as they are not listed. With a time: the platform has said so then.
+    pub(super) fn ended(&mut self, instances: &[InstanceId], said: Option<Timestamp>) {
+        self.ended.extend(instances.iter().map(|id| (id.clone(), said)));
     }
 
     /// The list together with what is only missing from it for now.
@@ -36,16 +36,28 @@ impl Absence {
             let kept: Vec<_> = missing.filter(|instance| self.is_only_missing(now, lag, instance)).cloned().collect();
             put(&mut listed, fleet, kept);
         }
-        self.ended.retain(|id| present.contains(id));
+        let is_recent = |said: Option<Timestamp>| said.is_some_and(|said| later(said, lag) > now);
+        self.ended.retain(|id, said| present.contains(id) || is_recent(*said));
+        self.end_again(now, lag, &mut listed);
         let all = Arc::new(listed);
         self.last = Some(Arc::clone(&all));
         all
     }
 
+    /// What a list shows that is older than its end.
+    fn end_again(&self, now: Timestamp, lag: Duration, listed: &mut FleetsState) {
+        let is_ending =
+            |id: &InstanceId| self.ended.get(id).copied().flatten().is_some_and(|said| later(said, lag) > now);
+        let instances = listed.fleets.iter_mut().flat_map(|fleet| &mut fleet.instances);
+        for instance in instances.filter(|instance| is_ending(&instance.id)) {
+            instance.lifecycle = Lifecycle::Ending;
+        }
+    }
+
     fn is_only_missing(&mut self, now: Timestamp, lag: Duration, instance: &ObservedInstance) -> bool {
         let goes = matches!(instance.lifecycle, Lifecycle::Dead | Lifecycle::Ending);
         let since = *self.missing.entry(instance.id.clone()).or_insert(now);
-        let kept = !goes && !self.ended.contains(&instance.id) && later(since, lag) > now;
+        let kept = !goes && !self.ended.contains_key(&instance.id) && later(since, lag) > now;
         if !kept {
             self.missing.remove(&instance.id);
         }
@@ -125,8 +137,24 @@ mod tests {
         let mut absence = Absence::default();
         let going = [("a-1", Lifecycle::Ending), ("a-2", Lifecycle::Dead), ("a-3", Lifecycle::Running)];
         let _ = absence.fill(at(0), LAG, list(&[("a", &going)]));
-        absence.ended(&["a-3".parse().unwrap()]);
+        absence.ended(&["a-3".parse().unwrap()], None);
         assert_eq!(names(&absence.fill(at(1), LAG, list(&[("a", &[])]))), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_was_ended_does_not_come_back_in_an_older_list() {
+        let mut absence = Absence::default();
+        let running = list(&[("a", &[("a-1", Lifecycle::Running), ("a-2", Lifecycle::Running)])]);
+        let _ = absence.fill(at(0), LAG, running.clone());
+        absence.ended(&["a-1".parse().unwrap()], Some(at(0)));
+        absence.ended(&["a-2".parse().unwrap()], None);
+        let mut lifecycles = |second| {
+            let filled = absence.fill(at(second), LAG, running.clone());
+            filled.fleets[0].instances.iter().map(|instance| instance.lifecycle).collect::<Vec<_>>()
+        };
+        assert_eq!(lifecycles(9), [Lifecycle::Ending, Lifecycle::Running]);
+        // Then the list is right, and it was not ended.
+        assert_eq!(lifecycles(10), [Lifecycle::Running, Lifecycle::Running]);
     }
 
     #[test]

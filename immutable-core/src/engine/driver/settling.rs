@@ -26,7 +26,7 @@ impl Driver {
         };
         self.unsettled.sent(now, action, lost, &observed.world.version, &self.platform.pace);
         if let Action::End { instances, .. } = action {
-            self.absence.ended(instances);
+            self.absence.ended(instances, (!lost).then_some(now));
         }
     }
 
