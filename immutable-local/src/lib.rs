@@ -53,7 +53,7 @@ pub fn platform(config: LocalConfig, switch: &LocalSwitch, health: impl HealthPr
             probe_running: Duration::from_millis(100),
             call_timeout: Duration::from_secs(10),
             // What a process that was killed had begun is over with it; a thread that outlives its call soon ends.
-            ambiguity_horizon: Duration::from_millis(200),
+            ambiguity_horizon: Duration::from_millis(50),
             list_lag: Duration::ZERO,
         },
     }

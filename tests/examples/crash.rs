@@ -117,7 +117,7 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     line.split_once("http://")?.1.split(',').next()?.parse().ok()
 }
 
-/// Up to three seconds: from before the first instance is there to the middle of the longest rollouts.
+/// Up to five seconds: from before the first instance is there to the middle of the longest rollouts.
 fn random_time() -> Duration {
-    Duration::from_millis(getrandom::u64().unwrap() % 3_000)
+    Duration::from_millis(getrandom::u64().unwrap() % 5_000)
 }

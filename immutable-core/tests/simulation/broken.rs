@@ -33,6 +33,8 @@ pub(crate) enum Broken {
     HidesDraining,
     /// Nobody waits for what may still land.
     NoHorizon,
+    /// Nothing is, and the requests land as late.
+    Nothing,
     /// A stale lease can write, and the route ignores its version: each of the two alone is covered by the other.
     StaleDrivers,
 }
@@ -179,5 +181,9 @@ fn whatever_is_broken_is_found() {
         let seed = (0..400).find(found);
         assert!(seed.is_some(), "{broken:?} breaks {rule}, and nobody sees it");
         println!("{broken:?} found by seed {}", seed.unwrap());
+    }
+    for seed in 0..40 {
+        let violations = run(seed, BTreeSet::new(), Some(Broken::Nothing)).violations;
+        assert!(violations.is_empty(), "seed {seed}: {violations:?}");
     }
 }

@@ -115,7 +115,12 @@ impl World {
         let installed = journal.list(&service()).await.unwrap().len();
         let strategy = strategy(&random, desired);
         cloud.behave(cloud.release("2").id(), behaviour(&random));
-        cloud.set_faults(Faults { off, ..Faults::swarm(seed) });
+        let mut faults = Faults { off, ..Faults::swarm(seed) };
+        if matches!(broken, Some(Broken::NoHorizon | Broken::Nothing)) {
+            // Rare otherwise: a request that lands long after its caller gave up.
+            (faults.late, faults.late_by) = (200, Duration::from_mins(5));
+        }
+        cloud.set_faults(faults);
         cloud.keep_changes();
         let told = vec![format!("seed {seed}: {desired} on {switch:?}, {strategy:?}")];
         Self {
