@@ -24,7 +24,7 @@ pub(crate) fn broken(changes: &[Change], budget: &Budget, switch: SwitchKind) ->
         let judged = change.sent + SETTLED > change.at;
         let found = [
             capacity(change, budget, switch, &joined).filter(|_| judged),
-            conservation(change, budget, switch).filter(|_| judged),
+            conservation(change, budget, switch, &joined).filter(|_| judged),
             proof(change),
             drain(change),
             surge(change, budget),
@@ -53,14 +53,18 @@ fn carrying(truth: &Truth, switch: SwitchKind) -> BTreeSet<&InstanceId> {
 }
 
 /// A member that has just come into use may not have been in use when the caller looked.
+fn is_known(id: &InstanceId, change: &Change, joined: &HashMap<InstanceId, Timestamp>) -> bool {
+    joined.get(id).is_none_or(|at| *at + SETTLED <= change.at)
+}
+
 fn capacity(
     change: &Change,
     budget: &Budget,
     switch: SwitchKind,
     joined: &HashMap<InstanceId, Timestamp>,
 ) -> Option<String> {
-    let is_known = |id: &&InstanceId| joined.get(*id).is_none_or(|at| *at + SETTLED <= change.at);
-    let before: BTreeSet<_> = carrying(&change.before, switch).into_iter().filter(is_known).collect();
+    let before = carrying(&change.before, switch);
+    let before: BTreeSet<_> = before.into_iter().filter(|id| is_known(id, change, joined)).collect();
     let after = carrying(&change.after, switch);
     // To take out one that does not serve anyway, or did not when the caller looked, is no fall.
     let good_since = |id: &InstanceId| change.before.instances.iter().find(|i| i.id == *id)?.good_since;
@@ -70,13 +74,20 @@ fn capacity(
         .then(|| format!("rule 1, capacity: {after} serve, {before} did, {} must", budget.required()))
 }
 
-fn conservation(change: &Change, budget: &Budget, switch: SwitchKind) -> Option<String> {
+fn conservation(
+    change: &Change,
+    budget: &Budget,
+    switch: SwitchKind,
+    joined: &HashMap<InstanceId, Timestamp>,
+) -> Option<String> {
     let SwitchKind::Weighted { step } = switch else { return None };
     let carrying = carrying(&change.after, switch);
     let of = |fleet: &FleetId| {
         change.after.members.iter().filter(|m| m.fleet == *fleet && carrying.contains(&m.instance)).count()
     };
-    let whole = budget.required().min(carrying.len()) as u64;
+    // The caller may not have known of who has just come into use, and shared in proportion to the others.
+    let known = carrying.iter().filter(|id| is_known(id, change, joined)).count();
+    let whole = budget.required().min(known) as u64;
     change.after.split.iter().find_map(|(fleet, weight)| {
         let raised = weight > change.before.split.weight(fleet);
         let carried = u64::from(weight.points()) * whole;
