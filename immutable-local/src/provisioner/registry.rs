@@ -4,7 +4,7 @@
 //! <root>/instances.lock                 held while fleets or instances are changed
 //! <root>/fleets/<fleet>.json            the release that the fleet is bound to; written before its first instance
 //! <root>/instances/<id>/record.json     written before the process is started, completed after it
-//! <root>/instances/<id>/work/           the working directory of the process
+//! <root>/instances/<id>/work            the working directory of the process
 //! <root>/instances/<id>/stdout, stderr  what it prints
 //! ```
 //!
