@@ -8,6 +8,7 @@ mod blame;
 mod obstacles;
 mod settling;
 mod superseding;
+mod way_back;
 
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ pub(super) struct Driver {
     pub(super) unsettled: Unsettled,
     /// From when on the checks are measured while both releases fail them.
     pub(super) judged_since: Option<Timestamp>,
+    /// The stage in which the image of what serves now was last seen to be there.
+    pub(super) way_back_seen: Option<usize>,
     /// Until then nothing is tried, because the last try failed.
     pub(super) not_before: Option<Timestamp>,
     /// Whether it has not looked yet.
@@ -303,6 +306,7 @@ impl Driver {
             self.acts.is_over();
         }
         self.explain(&mut step);
+        self.mind_the_way_back(now, &observed, &mut step).await?;
         self.wait_for_what_may_happen(now, &observed, &mut step);
         self.hold_back(now, &mut step);
         let changed = !step.events.is_empty();

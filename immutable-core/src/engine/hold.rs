@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::FleetId;
+use crate::model::{FleetId, ImageId, ReleaseId};
 
 /// Why a rollout is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ pub enum Hold {
         fleet: FleetId,
         /// What the platform said.
         error: String,
+    },
+    /// The image is gone that going back would start instances from, while the old fleet still serves: no more traffic moves
+    /// until it is there again. A wish to [promote](super::Rollout::promote) waives it.
+    NoWayBack {
+        /// The release that serves.
+        release: ReleaseId,
+        /// Its image.
+        image: ImageId,
     },
     /// What served before is as bad as the new release: their surroundings are at fault, and going back would not help.
     EnvironmentDegraded {
@@ -58,7 +66,7 @@ impl Hold {
     fn rank(&self) -> u8 {
         match self {
             Self::Throttled { .. } | Self::AnswerLost { .. } => 0,
-            Self::Shortage { .. } => 1,
+            Self::Shortage { .. } | Self::NoWayBack { .. } => 1,
             Self::EnvironmentDegraded { .. } => 2,
         }
     }
@@ -74,6 +82,13 @@ impl fmt::Display for Hold {
                     f,
                     "capacity for {fleet}: {error}; free some or have the limit raised, or abort; it is tried again and \
                      nothing healthy is ended meanwhile"
+                )
+            }
+            Self::NoWayBack { release, image } => {
+                write!(
+                    f,
+                    "image {image} of release {release}, which serves and could not be gone back to without it: build it again, \
+                     or promote to go on all the same, or abort"
                 )
             }
             Self::EnvironmentDegraded { evidence, .. } => {

@@ -12,7 +12,7 @@ use super::clock::later;
 use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Judgement};
 use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
-use crate::model::{ApprovalName, FleetId, InstanceId, RolloutId};
+use crate::model::{ApprovalName, FleetId, InstanceId, Release, RolloutId};
 use crate::plan::{Amount, Gate, Plan, Stage};
 use crate::provider::Window;
 use hold::Held;
@@ -454,6 +454,12 @@ impl Machine {
             return Vec::new();
         }
         vec![Event::LookedAgain { at: now, deadline }]
+    }
+
+    /// The release whose image has to be there before more traffic moves away from it, if there is one.
+    pub(super) fn way_back_needs(&self) -> Option<&Release> {
+        let forward = matches!(self.course, Course::Forward { .. });
+        self.plan.way_back_needs().filter(|_| forward && !self.promoting)
     }
 
     /// The fleet that the current goal is about, if it is about one.

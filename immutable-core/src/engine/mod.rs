@@ -25,6 +25,7 @@ mod error;
 mod event;
 mod history;
 mod hold;
+mod images;
 mod machine;
 mod rollout;
 mod status;
@@ -51,9 +52,9 @@ pub use status::Status;
 pub use throttle::ApiBudget;
 
 use crate::journal::{Journal, MemoryJournal};
-use crate::model::{Image, OwnerId, ReleaseId, RolloutId, ServiceName, Weight};
+use crate::model::{OwnerId, ReleaseId, RolloutId, ServiceName, Weight};
 use crate::plan::{Amount, Facts, Plan, PlanError, RolloutSpec, StageSpec, Strategy, compile};
-use crate::provider::{ErrorKind, ImageSpec, Platform, Progress};
+use crate::provider::Platform;
 use absence::Absence;
 use assess::Assessor;
 use attempts::{Attempts, Trouble};
@@ -159,36 +160,6 @@ impl Engine {
     /// An engine for a platform, with its journal in memory: rollouts do not survive the process.
     pub fn new(platform: Platform) -> Self {
         Self::builder(platform).build()
-    }
-
-    /// The image of a specification: built if it does not exist. Waits until it is done.
-    ///
-    /// # Errors
-    /// What the builder says, once trying again does not help or has not helped ten times in a row.
-    ///
-    /// # Cancellation
-    /// A dropped future may leave a build going on; the next call for the same specification adopts or replaces it.
-    #[expect(clippy::disallowed_methods, reason = "the engine owns the time between two tries")]
-    pub async fn image(&self, spec: &ImageSpec) -> Result<Image, StartError> {
-        let calls = self.calls(None, 0);
-        let context = calls.context(&["image", &serde_json::to_string(spec).unwrap_or_default()]);
-        let mut failures = 0;
-        loop {
-            match calls.look("build image", self.platform.images.ensure(&context, spec)).await {
-                Ok(Progress::Done(image)) => return Ok(image),
-                Ok(Progress::Pending { retry_after, .. }) => {
-                    failures = 0;
-                    tokio::time::sleep(retry_after).await;
-                }
-                // Never a failure; the next try waits until the budget of calls is open again.
-                Err(error) if error.kind() == ErrorKind::Throttled => {}
-                Err(error) if !error.kind().is_transient() || failures >= 10 => return Err(error.into()),
-                Err(error) => {
-                    tokio::time::sleep(calls.backoff(failures, Some(&error))).await;
-                    failures += 1;
-                }
-            }
-        }
     }
 
     /// What a rollout would do, without doing anything.
@@ -348,6 +319,7 @@ impl Engine {
             superseded,
         };
         let plan = compile(spec, &facts)?;
+        self.check_images(&plan, fleets.live(&plan.target)).await?;
         for check in plan.stages.iter().flat_map(|stage| &stage.gate.checks) {
             let metric = check.metric();
             let described = calls.look_patiently("describe a metric", || metrics.describe(&context, metric)).await;
@@ -404,6 +376,7 @@ impl Engine {
             seen_at: None,
             absence: Absence::default(),
             unsettled: Unsettled::default(),
+            way_back_seen: None,
             not_before: None,
             is_new: true,
             blind: true,

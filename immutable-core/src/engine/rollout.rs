@@ -141,7 +141,8 @@ impl Rollout {
         self.wish(Command::Approve(approval)).await
     }
 
-    /// Skips the exposure stages and gates that are left, never the health rules.
+    /// Skips the exposure stages and gates that are left, never the health rules. It also waives a
+    /// [way back that is gone](super::Hold::NoWayBack).
     ///
     /// # Errors
     /// [`DriverError`] when nobody drives the rollout any more.

@@ -3,7 +3,7 @@
 use super::strategy::{StageSpec, Strategy};
 use super::{Amount, Gate, Plan, PlanError, RolloutSpec, Stage};
 use crate::decide::{Budget, FleetGoal, Goal, limit};
-use crate::model::{FleetId, Lifecycle, Release, Split, Weight};
+use crate::model::{FleetId, Release, Split, Weight};
 use crate::provider::{FleetsState, ProvisionerCapabilities, SwitchKind, TrafficCapabilities};
 
 /// What a plan is made against: the world, what the providers can do, and what was proven before.
@@ -36,11 +36,11 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         Some(plan) => plan.replaces.clone().filter(|fleet| *fleet != target),
         None => serving_fleet(facts.split, &target).or_else(|| standing_fleet(spec, facts, &target)),
     };
-    let standing = old.as_ref().map_or(0, |old| live(facts, old));
+    let standing = old.as_ref().map_or(0, |old| facts.fleets.live(old));
     let previous_size = facts.superseded.map_or(standing, |plan| plan.previous_size);
     let desired = match facts.superseded {
         Some(plan) => desired(spec, facts, plan.budget.desired)?,
-        None => desired(spec, facts, previous_size.max(live(facts, &target)))?,
+        None => desired(spec, facts, previous_size.max(facts.fleets.live(&target)))?,
     };
     let budget = budget(&spec.strategy, desired)?;
     let limits = spec.strategy.limits.clone();
@@ -60,6 +60,7 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         release: spec.release.clone(),
         replaces,
         returns: facts.proven.iter().any(|release| release.id() == spec.release.id()),
+        way_back_waived: spec.way_back_waived,
         previous,
         previous_size,
         budget,
@@ -79,16 +80,8 @@ fn serving_fleet(split: &Split, target: &FleetId) -> Option<FleetId> {
 /// forgotten it, and it must not be ended before the new one is proven.
 fn standing_fleet(spec: &RolloutSpec, facts: &Facts<'_>, target: &FleetId) -> Option<FleetId> {
     let proven = facts.proven.iter().rev().map(|release| FleetId::of(&spec.service, &release.id()));
-    let mut standing = proven.filter(|fleet| facts.split.is_closed() && live(facts, fleet) > 0);
+    let mut standing = proven.filter(|fleet| facts.split.is_closed() && facts.fleets.live(fleet) > 0);
     standing.next().filter(|fleet| fleet != target)
-}
-
-/// How many instances of a fleet are starting or running.
-fn live(facts: &Facts<'_>, fleet: &FleetId) -> u32 {
-    let fleet = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
-    let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
-    let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn desired(spec: &RolloutSpec, facts: &Facts<'_>, live: u32) -> Result<u32, PlanError> {

@@ -2,7 +2,7 @@
 
 use crate::analysis::Check;
 use crate::decide::GoalError;
-use crate::model::{FleetId, MetricName, ReleaseId, Weight};
+use crate::model::{FleetId, ImageId, MetricName, ReleaseId, Weight};
 
 /// Why a rollout cannot work. Each names the knob, and says what to do.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -187,6 +187,24 @@ pub enum PlanError {
         metric: MetricName,
         /// What the source says.
         problem: String,
+    },
+    /// The image to start instances from is not there.
+    #[error("release {release}: its image {image} is not there: build it first")]
+    ImageGone {
+        /// The release that was to be rolled out.
+        release: ReleaseId,
+        /// Its image.
+        image: ImageId,
+    },
+    /// The image that going back would start instances from is not there.
+    #[error(
+        "release {release} serves now, and its image {image} is gone, so that going back would work only as long as its instances live: build that image again, or waive the way back"
+    )]
+    NoWayBack {
+        /// The release that serves now.
+        release: ReleaseId,
+        /// Its image.
+        image: ImageId,
     },
     /// The release failed before.
     #[error("release {0} was not proven: going back is only possible to a release that was")]

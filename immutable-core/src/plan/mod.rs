@@ -36,17 +36,28 @@ pub struct RolloutSpec {
     pub strategy: Strategy,
     /// How many instances the service needs; as many as it has now when it is not set.
     pub desired: Option<u32>,
+    /// Whether it may go on although the image is gone that going back would start instances from.
+    #[serde(default)]
+    pub way_back_waived: bool,
 }
 
 impl RolloutSpec {
     /// A rollout of a release, at the size that the service has now.
     pub fn new(service: ServiceName, route: RouteId, release: Release, strategy: Strategy) -> Self {
-        Self { service, route, release, strategy, desired: None }
+        Self { service, route, release, strategy, desired: None, way_back_waived: false }
     }
 
     /// How many instances the service needs to carry all of its traffic.
     pub fn desired(mut self, instances: u32) -> Self {
         self.desired = Some(instances);
+        self
+    }
+
+    /// Lets it go on although the image of what serves now is gone, so that going back works only as long as those instances live.
+    ///
+    /// Otherwise such a rollout is refused, and one whose image is deleted on the way is held before more traffic moves.
+    pub fn waive_way_back(mut self) -> Self {
+        self.way_back_waived = true;
         self
     }
 }
@@ -96,6 +107,9 @@ pub struct Plan {
     /// Whether the new release was proven before: to roll it out is to go back, and is allowed while all else is frozen.
     #[serde(default)]
     pub returns: bool,
+    /// Whether it may go on although the image is gone that going back would start instances from.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub way_back_waived: bool,
     /// How far the world may sag on the way.
     pub budget: Budget,
     /// How the switch shares traffic.
@@ -124,6 +138,13 @@ impl Plan {
             (None, None) => Some((Goal::nothing(), Budget { desired: 0, ..self.budget })),
             (None, Some(_)) => None,
         }
+    }
+
+    /// The release whose image has to be there before traffic moves away from it. `None` when there is none to go back to, when
+    /// this is a way back itself, or when that was waived.
+    pub fn way_back_needs(&self) -> Option<&Release> {
+        let waived = self.way_back_waived || self.returns;
+        self.previous.as_ref().filter(|release| !waived && release.id() != self.release.id())
     }
 
     /// The release of a fleet of this plan.
@@ -158,7 +179,10 @@ impl fmt::Display for Plan {
             self.release.image().labels.version
         )?;
         match &self.previous {
-            Some(release) => writeln!(f, "  back to:  release {} ({})", release.id(), release.image().labels.version)?,
+            Some(release) => {
+                let waived = if self.way_back_waived { ", as long as it lives" } else { "" };
+                writeln!(f, "  back to:  release {} ({}){waived}", release.id(), release.image().labels.version)?;
+            }
             None => writeln!(f, "  back to:  nothing: no proven release serves now")?,
         }
         writeln!(

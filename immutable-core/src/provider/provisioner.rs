@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OpContext, Progress, ProviderError};
 use crate::decide::RetireProof;
-use crate::model::{FleetId, FleetSpec, ObservedFleet, ServiceName};
+use crate::model::{FleetId, FleetSpec, Lifecycle, ObservedFleet, ServiceName};
 
 /// What a provisioner can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,16 @@ pub struct FleetsState {
     pub as_of: Timestamp,
     /// Every fleet that is ours, empty and half-made ones included.
     pub fleets: Vec<ObservedFleet>,
+}
+
+impl FleetsState {
+    /// How many instances of a fleet are starting or running.
+    pub(crate) fn live(&self, fleet: &FleetId) -> u32 {
+        let live = |state: Lifecycle| matches!(state, Lifecycle::Starting | Lifecycle::Running);
+        let fleet = self.fleets.iter().find(|observed| observed.id == *fleet);
+        let count = fleet.map_or(0, |fleet| fleet.instances.iter().filter(|i| live(i.lifecycle)).count());
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
 }
 
 /// Starts and ends the instances of fleets.

@@ -15,7 +15,6 @@ use crate::provider::{ErrorKind, ImageBuilder, ImageSpec, Layer, OpContext, Prog
 #[derive(Debug, Default)]
 pub(super) struct Images {
     built: BTreeMap<Fingerprint, Built>,
-    removed: BTreeSet<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -23,15 +22,16 @@ struct Built {
     image: Image,
     services: BTreeSet<ServiceName>,
     complete_at: Duration,
+    removed: bool,
 }
 
 impl Images {
     pub(super) fn was_removed(&self, fingerprint: &Fingerprint) -> bool {
-        self.removed.contains(fingerprint)
+        self.built.get(fingerprint).is_some_and(|built| built.removed)
     }
 
     fn complete(&self, now: Duration) -> impl Iterator<Item = &Built> {
-        self.built.values().filter(move |built| built.complete_at <= now)
+        self.built.values().filter(move |built| !built.removed && built.complete_at <= now)
     }
 }
 
@@ -75,10 +75,13 @@ impl State {
             parents.push(base.fingerprint);
             parents.extend(&found.image.parents);
         }
-        let image = self.build(&spec.recipe, parents, &spec.version, spec.commit.clone(), self.options.build_for);
+        let (now, time) = (self.now, self.options.build_for);
+        let image = self.build(&spec.recipe, parents, &spec.version, spec.commit.clone(), time);
         self.record(&format!("ensure image {}: {}", spec.version, image.id));
-        let now = self.now;
         let left = self.images.built.get_mut(&image.fingerprint).map_or(Duration::ZERO, |built| {
+            if std::mem::take(&mut built.removed) {
+                built.complete_at = now.saturating_add(time);
+            }
             built.services.insert(spec.service.clone());
             built.complete_at.saturating_sub(now)
         });
@@ -88,7 +91,7 @@ impl State {
         Ok(Progress::Pending { retry_after: left, note: format!("image {} is being built", image.id) })
     }
 
-    /// The image of a recipe, which is made unless it exists.
+    /// The image of a recipe, which is made unless it exists or was removed.
     fn build(
         &mut self,
         recipe: &Recipe,
@@ -111,16 +114,24 @@ impl State {
             parents,
             labels,
         };
-        let built = Built { image: image.clone(), services: BTreeSet::new(), complete_at };
+        let built = Built { image: image.clone(), services: BTreeSet::new(), complete_at, removed: false };
         self.images.built.insert(fingerprint, built);
-        self.images.removed.remove(&fingerprint);
         image
     }
 
-    /// An image of a version, complete at once, and of no service.
+    /// An image of a version, complete at once, and of no service. One that was removed is not made again.
     pub(super) fn image(&mut self, version: &str) -> Image {
         let recipe = Recipe { base: None, layers: Vec::new(), command: vec!["app".to_owned(), version.to_owned()] };
         self.build(&recipe, Vec::new(), version, None, Duration::ZERO)
+    }
+
+    /// Removes the image of a version, whatever uses it, or puts it back. Whether that changed anything.
+    pub(super) fn set_removed(&mut self, version: &str, removed: bool) -> bool {
+        let fingerprint = self.image(version).fingerprint;
+        self.images
+            .built
+            .get_mut(&fingerprint)
+            .is_some_and(|built| std::mem::replace(&mut built.removed, removed) != removed)
     }
 
     fn remove_image(&mut self, image: &Image) -> Result<Progress<()>, ProviderError> {
@@ -132,11 +143,13 @@ impl State {
         if let Some((id, _)) = self.machines.iter().find(|(_, machine)| machine.image == fingerprint) {
             return in_use(format!("instance {id}"));
         }
-        if let Some(child) = self.images.built.values().find(|built| built.image.parents.contains(&fingerprint)) {
+        if let Some(child) =
+            self.images.built.values().find(|built| !built.removed && built.image.parents.contains(&fingerprint))
+        {
             return in_use(format!("image {}", child.image.id));
         }
-        let there = self.images.built.remove(&fingerprint).is_some();
-        self.images.removed.insert(fingerprint);
+        let built = self.images.built.get_mut(&fingerprint);
+        let there = built.is_some_and(|built| !std::mem::replace(&mut built.removed, true));
         self.record(&format!("remove image {}: {}", image.id, if there { "removed" } else { "not there" }));
         Ok(Progress::Done(()))
     }

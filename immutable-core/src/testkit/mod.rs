@@ -139,7 +139,7 @@ impl SimCloud {
         self.clock.now()
     }
 
-    /// The image of a version: made at the first call, and found again at every other. It is of no service.
+    /// The image of a version: made at the first call, and the same at every other. It is of no service.
     pub fn image(&self, version: &str) -> Image {
         self.with(|state| state.image(version))
     }
@@ -176,6 +176,22 @@ impl SimCloud {
     pub fn drift(&self, instance: &InstanceId) -> bool {
         let content = Fingerprint::of(format!("drift of {instance}"));
         self.by_hand("drift", instance, |_, machine| machine.image = content)
+    }
+
+    /// Deletes the image of a version, whatever uses it: instances that run go on, and no other can be started. Whether it was there.
+    pub fn delete_image(&self, version: &str) -> bool {
+        self.with(|state| {
+            state.record(&format!("by hand: delete image {version}"));
+            state.set_removed(version, true)
+        })
+    }
+
+    /// Undoes [`delete_image`](Self::delete_image). Whether it was gone.
+    pub fn restore_image(&self, version: &str) -> bool {
+        self.with(|state| {
+            state.record(&format!("by hand: restore image {version}"));
+            state.set_removed(version, false)
+        })
     }
 
     /// Makes the next calls of an operation fail, so many times, after what was asked for before.

@@ -329,7 +329,7 @@ mod tests {
         platform.images.remove(&cx(), spec.release.image()).await.unwrap();
         let error = platform.fleets.ensure(&cx(), &spec).await.expect_err("no image");
         assert_eq!(error.kind(), ErrorKind::NotFound);
-        cloud.image("1");
+        assert!(cloud.restore_image("1"));
         assert!(platform.fleets.ensure(&cx(), &spec).await.is_ok());
     }
 }

@@ -25,4 +25,5 @@ mod superseding;
 mod telling;
 mod throttling;
 mod trouble;
+mod way_back;
 mod weather;
