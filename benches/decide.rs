@@ -149,7 +149,8 @@ fn plan(size: u32) -> Plan {
         endpoint: Some("127.0.0.1:80".parse().expect("an endpoint")),
         started_at: NOW,
     });
-    let observed = ObservedFleet { id: old_fleet.clone(), release: old.id(), instances: instances.collect() };
+    let observed =
+        ObservedFleet { id: old_fleet.clone(), release: old.id(), instances: instances.collect(), wanted: None };
     let fleets = FleetsState { as_of: NOW, fleets: vec![observed] };
     let step = Weight::basis_points(1).expect("a weight");
     let facts = Facts {

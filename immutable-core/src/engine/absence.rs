@@ -75,7 +75,7 @@ fn put(listed: &mut FleetsState, fleet: &ObservedFleet, kept: Vec<ObservedInstan
     }
     match listed.fleets.iter_mut().find(|known| known.id == fleet.id) {
         Some(known) => known.instances.extend(kept),
-        None => listed.fleets.push(ObservedFleet { id: fleet.id.clone(), release: fleet.release, instances: kept }),
+        None => listed.fleets.push(ObservedFleet { instances: kept, ..fleet.clone() }),
     }
 }
 
@@ -94,6 +94,7 @@ mod tests {
             id: id.parse().unwrap(),
             release: serde_json::from_value("0".repeat(64).into()).unwrap(),
             instances: instances.iter().map(|(id, lifecycle)| instance(id, *lifecycle)).collect(),
+            wanted: None,
         });
         FleetsState { as_of: at(0), fleets: fleets.collect() }
     }

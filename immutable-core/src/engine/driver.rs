@@ -6,6 +6,7 @@
 
 mod blame;
 mod obstacles;
+mod scaling;
 mod settling;
 mod superseding;
 mod way_back;
@@ -29,6 +30,7 @@ use super::error::DriverError;
 use super::event::{Event, Outcome, Reason};
 use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
+use super::sizes::Sizes;
 use super::unsettled::Unsettled;
 use crate::decide::{Action, RetireProof, RouteChange, World, check};
 use crate::journal::{Journal, JournalError, Lease};
@@ -70,6 +72,8 @@ pub(super) struct Driver {
     /// What is missing from lists for now, and what may still happen.
     pub(super) absence: Absence,
     pub(super) unsettled: Unsettled,
+    /// Who scales the fleets.
+    pub(super) sizes: Sizes,
     /// From when on the checks are measured while both releases fail them.
     pub(super) judged_since: Option<Timestamp>,
     /// The stage in which the image of what serves now was last seen to be there.
@@ -300,6 +304,7 @@ impl Driver {
         self.probe(&observed.fleets);
         let now = self.calls.now();
         self.record(self.machine.compare(now, &observed.beside)).await?;
+        self.follow_others(now, &observed).await?;
         let mut step = self.machine.next(now, &observed.world, &judgements);
         if step.actions.is_empty() {
             // There is nothing left that could fail.
@@ -307,6 +312,7 @@ impl Driver {
         }
         self.explain(&mut step);
         self.mind_the_way_back(now, &observed, &mut step).await?;
+        self.wait_for_others(&mut step);
         self.wait_for_what_may_happen(now, &observed, &mut step);
         self.hold_back(now, &mut step);
         let changed = !step.events.is_empty();
@@ -415,6 +421,7 @@ impl Driver {
         for ((action, intent), answer) in actions.iter().zip(intents).zip(answers) {
             let answer = answer?;
             self.was_sent(now, action, &answer, observed);
+            self.sizes.sent(now, action, &answer, &self.platform.pace);
             if answer.is_ok() {
                 self.has_grown(now, action).await?;
             }

@@ -71,6 +71,7 @@ mod tests {
             "looked_again",
             "taken_over",
             "intended",
+            "resized",
             "goal_reached",
             "goal_lost",
             "paused",

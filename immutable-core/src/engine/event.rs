@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hold::Hold;
 use crate::decide::Action;
-use crate::model::{ApprovalName, ReleaseId, RolloutId};
+use crate::model::{ApprovalName, FleetId, ReleaseId, RolloutId};
 use crate::plan::Plan;
 
 /// Something that happened in a rollout. The events of a rollout, in order, are all there is to know about its decisions.
@@ -55,6 +55,18 @@ pub enum Event {
         until: Timestamp,
         /// When the rollout goes back, or is stuck on its way back, unless there is progress.
         deadline: Timestamp,
+    },
+    /// Somebody else, such as an autoscaler, scaled a fleet: from now on the service needs another number of instances, or none
+    /// more if the fleet has no traffic.
+    Resized {
+        /// The fleet.
+        fleet: FleetId,
+        /// How many instances it has, or will have by itself.
+        size: u32,
+        /// How many instances the service needs.
+        desired: u32,
+        /// When.
+        at: Timestamp,
     },
     /// These actions are about to be tried.
     Intended {
@@ -247,6 +259,9 @@ impl fmt::Display for Event {
             Self::Intended { actions, .. } => {
                 let actions: Vec<_> = actions.iter().map(ToString::to_string).collect();
                 write!(f, "{}", actions.join("; "))
+            }
+            Self::Resized { fleet, size, desired, .. } => {
+                write!(f, "somebody else scaled {fleet} to {size}; the service needs {desired}")
             }
             Self::LookedAgain { .. } => write!(f, "looked again after the deadline had passed unseen"),
             Self::TakenOver { until, .. } => write!(f, "taken over; nothing is done until {until}"),

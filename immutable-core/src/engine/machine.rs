@@ -1,6 +1,7 @@
 //! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
 
 mod hold;
+mod scaling;
 mod takeover;
 
 use std::collections::{BTreeSet, HashSet};
@@ -13,7 +14,7 @@ use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Judgement};
 use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
 use crate::model::{ApprovalName, FleetId, InstanceId, Release, RolloutId};
-use crate::plan::{Amount, Gate, Plan, Stage};
+use crate::plan::{Amount, Gate, Plan, Resize, Stage};
 use crate::provider::Window;
 use hold::Held;
 
@@ -60,6 +61,8 @@ pub struct Machine {
     drained: HashSet<InstanceId>,
     /// The best that was seen on the way to the current goal, as far as it is in the journal.
     best: Option<u64>,
+    /// The fleet that somebody else has scaled in this stage.
+    scaled: Option<FleetId>,
     held: Option<Held>,
     /// Whether the environment was found at fault before.
     excused: bool,
@@ -143,6 +146,7 @@ impl Machine {
             routed: HashSet::new(),
             drained: HashSet::new(),
             best: None,
+            scaled: None,
             held: None,
             excused: false,
             quiet_until: None,
@@ -183,6 +187,11 @@ impl Machine {
                 self.reached_at = *at;
                 self.measured_from.get_or_insert(*at);
             }
+            Event::Resized { fleet, size, desired, .. } => {
+                let change = Resize { fleet, size: *size, desired: *desired, stage: self.stage() };
+                self.plan = self.plan.clone().resized(&change);
+                self.scaled = Some(fleet.clone());
+            }
             Event::GoalLost { at, deadline } => self.lose(*at, *deadline),
             Event::Intended { actions, .. } => self.intend(actions),
             Event::Paused { at } => {
@@ -220,6 +229,7 @@ impl Machine {
         self.interrupted = None;
         self.measured_from = None;
         self.best = None;
+        self.scaled = None;
     }
 
     fn lose(&mut self, at: Timestamp, deadline: Timestamp) {
@@ -394,6 +404,8 @@ impl Machine {
     }
 
     fn decide(&self, world: &World, goal: &Goal, budget: &Budget) -> Decision {
+        let kept = self.keeping_what_others_started(world, goal, budget);
+        let goal = kept.as_ref().unwrap_or(goal);
         let mut decision = decide(world, goal, &self.restrained(world, budget), self.plan.switch);
         self.keep_what_is_healthy(world, &mut decision);
         for action in &mut decision.actions {

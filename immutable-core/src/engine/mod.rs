@@ -28,6 +28,7 @@ mod hold;
 mod images;
 mod machine;
 mod rollout;
+mod sizes;
 mod status;
 mod steering;
 mod throttle;
@@ -61,6 +62,7 @@ use attempts::{Attempts, Trouble};
 use calls::Calls;
 use driver::Driver;
 use rollout::Shared;
+use sizes::Sizes;
 use throttle::Throttle;
 use unsettled::Unsettled;
 
@@ -376,6 +378,7 @@ impl Engine {
             seen_at: None,
             absence: Absence::default(),
             unsettled: Unsettled::default(),
+            sizes: Sizes::default(),
             way_back_seen: None,
             not_before: None,
             is_new: true,

@@ -140,6 +140,10 @@ pub struct ObservedFleet {
     pub release: ReleaseId,
     /// Its instances; an instance that is gone for good is not listed.
     pub instances: Vec<ObservedInstance>,
+    /// The size that the platform itself keeps it at, by starting and ending instances, where it does such a thing. `ensure` raises
+    /// it and `retire` lowers it; when anything else changes it, such as an autoscaler, the rollout follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod amount;
 mod compile;
 mod error;
+mod resize;
 mod strategy;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use amount::{Amount, AmountError};
 pub use compile::{Facts, compile};
 pub use error::PlanError;
+pub(crate) use resize::Resize;
 pub use strategy::{Limits, StageSpec, Strategy, StrategyError};
 
 use crate::analysis::Check;

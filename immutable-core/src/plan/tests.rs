@@ -50,6 +50,7 @@ impl Given {
             id: fleet_of("1"),
             release: release("1").id(),
             instances: (0..self.serving).map(instance).collect(),
+            wanted: None,
         };
         let fleets =
             FleetsState { as_of: jiff::Timestamp::UNIX_EPOCH, fleets: serves.then_some(fleet).into_iter().collect() };
@@ -269,7 +270,7 @@ fn an_impossible_plan_is_refused_in_words_that_say_what_to_do() {
 
 #[test]
 fn a_fleet_name_that_is_taken_is_refused() {
-    let taken = ObservedFleet { id: fleet_of("2"), release: release("1").id(), instances: vec![] };
+    let taken = ObservedFleet { id: fleet_of("2"), release: release("1").id(), instances: vec![], wanted: None };
     let fleets = FleetsState { as_of: jiff::Timestamp::UNIX_EPOCH, fleets: vec![taken] };
     let facts = Facts {
         fleets: &fleets,
@@ -377,4 +378,52 @@ proptest::proptest! {
             proptest::prop_assert_eq!(&last.goal, &Goal::only(plan.target.clone(), plan.budget.desired).unwrap());
         }
     }
+}
+
+#[test]
+fn a_plan_of_another_size_is_as_sound_as_the_first() {
+    use super::Resize;
+    use crate::decide::limit;
+
+    let step = Weight::basis_points(1).unwrap();
+    let strategies = || {
+        let canary = canary(&[10, 50]).max_surge(Amount::Percent(50));
+        [Strategy::blue_green(), Strategy::rolling(), canary, canary_with_bake()]
+    };
+    let mut tried = 0;
+    for (before, strategy) in (1..=9_u32).flat_map(|before| strategies().map(|strategy| (before, strategy))) {
+        let Ok(plan) = given(before as usize).plan("2", strategy, None) else { continue };
+        for (desired, size, stage) in every_resize(plan.stages.len()) {
+            for fleet in [fleet_of("1"), fleet_of("2")] {
+                let resized = plan.clone().resized(&Resize { fleet: &fleet, size, desired, stage: Some(stage) });
+                let note = format!("{before} to {desired}, {fleet} is {size} in stage {stage}\n{plan}\n{resized}");
+                let required = resized.budget.required();
+                assert!(required >= 1 && resized.budget.desired == desired, "{note}");
+                for (old, new) in plan.stages.iter().zip(&resized.stages) {
+                    assert!(new.goal.total() <= resized.budget.ceiling() as u64, "{note}");
+                    assert_eq!(old.goal.split(), new.goal.split(), "{note}");
+                    for part in new.goal.fleets() {
+                        assert!(part.weight.points() <= limit(part.size as usize, required, step), "{note}");
+                    }
+                }
+                let last = resized.stages.last().unwrap().goal.fleets();
+                assert!(last[0].fleet == fleet_of("2") && last[0].size >= desired, "{note}");
+                tried += 1;
+            }
+        }
+        let now = plan.stages[0].goal.fleet(&fleet_of("1")).map_or(0, |part| part.size);
+        let same = Resize { fleet: &fleet_of("1"), size: now, desired: before, stage: Some(0) };
+        assert_eq!(plan.clone().resized(&same), plan);
+    }
+    assert!(tried > 3_000, "{tried}");
+}
+
+fn canary_with_bake() -> Strategy {
+    canary(&[20]).bake(Duration::from_mins(5)).max_surge(Amount::Percent(100)).retain_old_for(Duration::from_mins(5))
+}
+
+/// Every size of the service and of a fleet up to 12, in every stage.
+fn every_resize(stages: usize) -> impl Iterator<Item = (u32, u32, usize)> {
+    (1..=12)
+        .flat_map(move |desired| (1..=12).flat_map(move |size| (0..stages).map(move |stage| (desired, size, stage))))
 }

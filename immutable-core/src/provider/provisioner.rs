@@ -42,7 +42,8 @@ impl FleetsState {
 /// * **P2 never more.** `ensure` sent again, with the same key or the same size, starts nothing more.
 /// * **P3 bound for ever.** `ensure` with another release than the fleet's is [`Immutable`](super::ErrorKind::Immutable), and changes nothing.
 /// * **P4 sees everything.** `observe` lists every fleet and every instance of the service, starting, dead and ending ones too,
-///   whoever started them, until they are gone for good. It says what content each instance really runs.
+///   whoever started them, until they are gone for good. It says what content each instance really runs,
+///   and the size that the platform keeps each fleet at, if it does.
 /// * **P5 named victims.** `retire` ends exactly the instances that the proof names, and lowers the wanted size with them, so that nothing replaces them.
 ///   An instance that is already ending or gone is done. It asks the instance to stop before it forces it.
 /// * **P6 clean.** After a `Done` of `remove`, nothing of the fleet is left. A fleet with instances is a `Conflict`; a fleet that is not there is done.

@@ -79,7 +79,7 @@ impl State {
     pub(super) fn flow(&self, route: &Route) -> Flow {
         let split = self.effective_split(route);
         let share = |(fleet, weight): (&FleetId, Weight)| {
-            let behaviour = self.fleets.get(fleet).map(|fleet| self.behaviour(&fleet.release));
+            let behaviour = self.fleets.get(fleet).map(|fleet| self.behaviour(&fleet.spec.release.id()));
             let errors_per_mille = match behaviour {
                 _ if self.healthy_members(route, fleet) == 0 => 1_000,
                 Some(Behaviour::Errors { per_mille }) => per_mille.min(1_000),

@@ -91,7 +91,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::model::{Fingerprint, Image, InstanceId, LaunchSpec, Release, ReleaseId, Split};
+use crate::model::{Fingerprint, FleetId, Image, InstanceId, LaunchSpec, Release, ReleaseId, Split};
 use crate::provider::{Effect, ErrorKind, Member, Pace, Platform};
 use machine::Machine;
 use operation::Failure;
@@ -176,6 +176,12 @@ impl SimCloud {
     pub fn drift(&self, instance: &InstanceId) -> bool {
         let content = Fingerprint::of(format!("drift of {instance}"));
         self.by_hand("drift", instance, |_, machine| machine.image = content)
+    }
+
+    /// Brings a fleet to a size as an autoscaler does: starts what is missing of its release, and ends what is too many, the newest
+    /// first and without a drain. Whether there is such a fleet.
+    pub fn scale(&self, fleet: &FleetId, size: u32) -> bool {
+        self.with(|state| state.scale(fleet, size))
     }
 
     /// Deletes the image of a version, whatever uses it: instances that run go on, and no other can be started. Whether it was there.

@@ -51,9 +51,10 @@ impl State {
         let refuse = |kind, message: String| Err(Operation::EnsureFleet.refuse(kind, message));
         let (id, release) = (&spec.id, spec.release.id());
         if let Some(fleet) = self.fleets.get(id)
-            && (fleet.release != release || fleet.service != spec.service)
+            && (fleet.spec.release.id() != release || fleet.spec.service != spec.service)
         {
-            let message = format!("fleet {id} is release {} of {}: use another fleet", fleet.release, fleet.service);
+            let FleetSpec { release, service, .. } = &fleet.spec;
+            let message = format!("fleet {id} is release {} of {service}: use another fleet", release.id());
             return refuse(ErrorKind::Immutable, message);
         }
         let image = spec.release.image();
@@ -63,12 +64,16 @@ impl State {
         let alive = |machine: &Machine| !matches!(self.lifecycle(machine), Lifecycle::Dead | Lifecycle::Ending);
         let alive = self.instances_of(id).filter(|(_, machine)| alive(machine)).count();
         let missing = (spec.size as usize).saturating_sub(alive);
-        self.fleets.entry(id.clone()).or_insert(Fleet { service: spec.service.clone(), release });
+        let new = || Fleet { spec: spec.clone(), wanted: 0 };
+        self.fleets.entry(id.clone()).or_insert_with(new);
         if missing > 0 && self.options.faults.quota.is_some_and(|quota| self.machines.len() + missing > quota) {
             return refuse(ErrorKind::Quota, format!("fleet {id}: {missing} more are over the quota of instances"));
         }
         if missing > 0 && self.is_short() {
             return refuse(ErrorKind::Capacity, format!("fleet {id}: no capacity for {missing} more"));
+        }
+        if let Some(fleet) = self.fleets.get_mut(id) {
+            fleet.wanted = fleet.wanted.max(spec.size);
         }
         let part = self.part(Operation::EnsureFleet, missing);
         let started: Vec<InstanceId> = (0..part).map_while(|_| self.start(spec)).collect();
@@ -145,10 +150,11 @@ impl State {
         };
         let fleet = |(id, fleet): (&FleetId, &Fleet)| ObservedFleet {
             id: id.clone(),
-            release: fleet.release,
+            release: fleet.spec.release.id(),
             instances: self.instances_of(id).map(instance).collect(),
+            wanted: Some(fleet.wanted),
         };
-        let fleets = self.fleets.iter().filter(|(_, fleet)| fleet.service == *service).map(fleet).collect();
+        let fleets = self.fleets.iter().filter(|(_, fleet)| fleet.spec.service == *service).map(fleet).collect();
         FleetsState { as_of: self.told(self.now), fleets }
     }
 
@@ -165,12 +171,35 @@ impl State {
                 ended.push(id.clone());
             }
         }
+        if let Some(fleet) = self.fleets.get_mut(fleet) {
+            fleet.wanted = fleet.wanted.saturating_sub(u32::try_from(ended.len()).unwrap_or(u32::MAX));
+        }
         self.record(&format!("retire {} of fleet {fleet}: ended {}", names(instances), names(&ended)));
         in_part(part < instances.len())
     }
 
+    /// Brings a fleet to a size by another hand than that of a rollout. Whether there is such a fleet.
+    pub(super) fn scale(&mut self, id: &FleetId, size: u32) -> bool {
+        let Some(fleet) = self.fleets.get_mut(id) else { return false };
+        fleet.wanted = size;
+        let (spec, now) = (fleet.spec.clone(), self.now);
+        let alive = |machine: &Machine| matches!(self.lifecycle(machine), Lifecycle::Starting | Lifecycle::Running);
+        let mut alive: Vec<_> = self.instances_of(id).filter(|(_, machine)| alive(machine)).collect();
+        alive.sort_by_key(|(_, machine)| machine.started);
+        let surplus: Vec<InstanceId> = alive.iter().skip(size as usize).map(|(id, _)| (*id).clone()).collect();
+        let missing = (size as usize).saturating_sub(alive.len());
+        for id in &surplus {
+            if let Some(machine) = self.machines.get_mut(id) {
+                machine.ended = Some(now);
+            }
+        }
+        let started: Vec<InstanceId> = (0..missing).map_while(|_| self.start(&spec)).collect();
+        self.record(&format!("by hand: scale {id} to {size}: started {}, ended {}", names(&started), names(&surplus)));
+        true
+    }
+
     fn remove_fleet(&mut self, service: &ServiceName, id: &FleetId) -> Result<Progress<()>, ProviderError> {
-        if self.fleets.get(id).is_none_or(|fleet| fleet.service != *service) {
+        if self.fleets.get(id).is_none_or(|fleet| fleet.spec.service != *service) {
             self.record(&format!("remove fleet {id}: not there"));
             return Ok(Progress::Done(()));
         }

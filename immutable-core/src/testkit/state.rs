@@ -13,7 +13,7 @@ use super::metric_source::Flow;
 use super::operation::{Operation, Script};
 use super::traffic_switch::Route;
 use super::{Behaviour, SimOptions, VirtualClock};
-use crate::model::{FleetId, InstanceId, Lifecycle, ReleaseId, RouteId, ServiceName};
+use crate::model::{FleetId, FleetSpec, InstanceId, Lifecycle, ReleaseId, RouteId, ServiceName};
 use crate::provider::FleetsState;
 
 /// The whole cloud. Nothing runs in the background: what changes by itself is made up for when somebody looks.
@@ -47,8 +47,10 @@ pub(super) struct State {
 /// A fleet, apart from its instances.
 #[derive(Debug)]
 pub(super) struct Fleet {
-    pub(super) service: ServiceName,
-    pub(super) release: ReleaseId,
+    /// What its instances are started from.
+    pub(super) spec: FleetSpec,
+    /// The size that was asked for, and that others may change.
+    pub(super) wanted: u32,
 }
 
 impl State {

@@ -17,6 +17,7 @@ mod patience;
 mod refusals;
 mod releases;
 mod restarts;
+mod scaling;
 mod sharing;
 mod shortage;
 mod steering;

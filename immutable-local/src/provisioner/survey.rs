@@ -127,7 +127,7 @@ fn fates(children: &mut Children, records: &[InstanceRecord]) -> io::Result<Hash
 /// The fleets of a service with their instances.
 pub(super) fn fleets_of(service: &ServiceName, fleets: &[FleetRecord], seen: &[Surveyed]) -> Vec<ObservedFleet> {
     let mut found: BTreeMap<FleetId, ObservedFleet> = BTreeMap::new();
-    let empty = |id: &FleetId, release| ObservedFleet { id: id.clone(), release, instances: Vec::new() };
+    let empty = |id: &FleetId, release| ObservedFleet { id: id.clone(), release, instances: Vec::new(), wanted: None };
     for fleet in fleets.iter().filter(|fleet| fleet.service == *service) {
         found.insert(fleet.id.clone(), empty(&fleet.id, fleet.release.id()));
     }
