@@ -1,9 +1,18 @@
 //! Bugs that other systems had, each with a test of its name.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use immutable_core::engine::Engine;
 use immutable_core::engine::{Outcome, Reason};
-use immutable_core::model::Lifecycle;
+use immutable_core::model::{Lifecycle, RouteId, RouteVersion, Split};
 use immutable_core::plan::{Amount, StageSpec, Strategy};
-use immutable_core::testkit::{Behaviour, SimOptions};
+use immutable_core::provider::{
+    Assignment, OpContext, Platform, Progress, ProviderError, TrafficCapabilities, TrafficState, TrafficSwitch,
+};
+use immutable_core::testkit::{Behaviour, SimCloud, SimOptions};
+use jiff::Timestamp;
 use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
 use super::harness::{Stand, minutes, outcome, switches, until, until_waiting};
@@ -43,6 +52,76 @@ async fn a_failure_during_promotion_sends_traffic_to_what_is_proven() {
         assert_eq!(to, stand.id("1"), "{note}");
         assert!(stand.was_never_routed("2"), "{note}");
         stand.assert_only("1", 4, &note).await;
+    }
+}
+
+/// A balancer that takes a minute until a change of weights is in effect, and says so.
+#[derive(Debug)]
+struct Sluggish {
+    cloud: SimCloud,
+    /// The weights in effect, and until when they are although others were asked for.
+    before: Mutex<Option<(Split, Timestamp)>>,
+    /// What was drained of a fleet that still had weight, without another change.
+    early: Mutex<Vec<String>>,
+}
+
+impl Sluggish {
+    fn in_effect(&self) -> Option<Split> {
+        let before = self.before.lock().unwrap();
+        before.as_ref().filter(|(_, until)| *until > self.cloud.now()).map(|(split, _)| split.clone())
+    }
+}
+
+#[async_trait]
+impl TrafficSwitch for Sluggish {
+    fn capabilities(&self) -> TrafficCapabilities {
+        self.cloud.platform().traffic.capabilities()
+    }
+
+    async fn observe(&self, cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
+        let state = self.cloud.platform().traffic.observe(cx, route).await?;
+        Ok(TrafficState { split: self.in_effect().unwrap_or_else(|| state.split.clone()), ..state })
+    }
+
+    async fn apply(
+        &self,
+        cx: &OpContext,
+        route: &RouteId,
+        assignment: &Assignment,
+        expected: &RouteVersion,
+    ) -> Result<Progress<()>, ProviderError> {
+        let (asked, members) = (self.cloud.split(), self.cloud.members());
+        let effective = self.in_effect().unwrap_or_else(|| asked.clone());
+        let stays = |id| assignment.members.iter().any(|member| member.instance == id);
+        for member in members.into_iter().filter(|member| !stays(member.instance.clone())) {
+            if !effective.weight(&member.fleet).is_none() {
+                self.early.lock().unwrap().push(format!("{} of {}", member.instance, member.fleet));
+            }
+        }
+        let answer = self.cloud.platform().traffic.apply(cx, route, assignment, expected).await;
+        if self.cloud.split() != asked {
+            *self.before.lock().unwrap() = Some((effective, self.cloud.now() + Duration::from_mins(1)));
+        }
+        answer
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_verified_at_the_balancer_before_the_old_fleet_is_drained() {
+    let fifth = StageSpec::percent(20).unwrap().hold(minutes(5));
+    for strategy in [Strategy::blue_green(), Strategy::canary([fifth]).max_surge(Amount::Percent(100))] {
+        let stand = Stand::serving(switches()[0], 4).await;
+        let (before, early) = (Mutex::default(), Mutex::default());
+        let switch = Arc::new(Sluggish { cloud: stand.cloud.clone(), before, early });
+        let traffic = Arc::clone(&switch) as Arc<dyn TrafficSwitch>;
+        let platform = Platform { traffic, ..stand.cloud.platform() };
+        let engine = Engine::builder(platform).journal(stand.journal.clone()).clock(stand.cloud.clock()).build();
+        let rollout = engine.start(stand.spec("2", strategy)).await.unwrap();
+        assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+        assert!(switch.before.lock().unwrap().is_some(), "weights were moved");
+        let early = switch.early.lock().unwrap().clone();
+        assert!(early.is_empty(), "drained while they had traffic: {early:?}\n{}", stand.cloud.log().join("\n"));
+        stand.assert_only("2", 4, "sluggish").await;
     }
 }
 
