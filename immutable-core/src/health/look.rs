@@ -5,6 +5,7 @@
     reason = "looks have a time limit, and are stamped with the time at which they end"
 )]
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -74,7 +75,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Looks at each target that has an endpoint. Those that are not reached in time are unknown.
+    /// Looks once at each instance that has an endpoint. Those that are not reached in time are unknown.
     pub(super) async fn look_at_all<'a, L, F>(
         &'a self,
         cx: &OpContext,
@@ -85,8 +86,9 @@ impl Settings {
         L: Fn(&'a str, u16) -> F + Send + Sync,
         F: Future<Output = Finding> + Send,
     {
-        let known: Vec<(&InstanceId, &Endpoint)> =
-            targets.iter().filter_map(|target| Some((&target.instance, target.endpoint.as_ref()?))).collect();
+        let mut named = HashSet::new();
+        let known = targets.iter().filter_map(|target| Some((&target.instance, target.endpoint.as_ref()?)));
+        let known: Vec<(&InstanceId, &Endpoint)> = known.filter(|(instance, _)| named.insert(*instance)).collect();
         let mut found: Vec<Option<Sample>> = vec![None; known.len()];
 
         // Over numbers, because the compiler cannot prove a closure over references general enough for a future that is `Send`.
@@ -209,6 +211,19 @@ mod tests {
         let targets = targets(10);
         let samples = settings.look_at_all(&within(Duration::from_secs(10)), &targets, look).await;
         assert_eq!((looks(&samples), most.into_inner()), (vec![Look::Good; 10], 3));
+    }
+
+    #[tokio::test]
+    async fn who_is_named_twice_is_looked_at_once() {
+        let targets = [targets(2), targets(3)].concat();
+        let looked = AtomicUsize::new(0);
+        let look = |_: &str, _| {
+            looked.fetch_add(1, Ordering::SeqCst);
+            async { Finding::good("") }
+        };
+        let samples = Settings::default().look_at_all(&within(Duration::from_secs(10)), &targets, look).await;
+        let named: Vec<_> = samples.iter().map(|sample| sample.instance.as_str()).collect();
+        assert_eq!((named, looked.into_inner()), (vec!["i-0", "i-1", "i-2"], 3));
     }
 
     #[tokio::test]
