@@ -16,9 +16,9 @@ fn target(fleet: &FleetId, instance: &InstanceId, endpoint: Option<Endpoint>) ->
 
 impl Bench<'_> {
     /// Running instances that a probe finds good.
-    async fn good_targets(&self, count: u32) -> Result<Vec<ProbeTarget>, Seen> {
-        let fleet = self.fleet_id(Version::Old).await;
-        let running = self.running(Version::Old, count).await?;
+    pub(super) async fn good_targets(&self, version: Version, count: u32) -> Result<Vec<ProbeTarget>, Seen> {
+        let fleet = self.fleet_id(version).await;
+        let running = self.running(version, count).await?;
         let of = |one: &ObservedInstance| target(&fleet, &one.id, one.endpoint.clone());
         let targets: Vec<_> = running.iter().map(of).collect();
         self.until("every running instance is found good", async || {
@@ -51,7 +51,7 @@ impl Bench<'_> {
 }
 
 pub(super) async fn h1_one_sample_each(bench: &Bench<'_>) -> Check {
-    let targets = bench.good_targets(3).await?;
+    let targets = bench.good_targets(Version::Old, 3).await?;
     let begun = bench.harness.now();
     let mut doubled = targets[..2].to_vec();
     doubled.extend(targets[..2].to_vec());
@@ -76,7 +76,7 @@ pub(super) async fn h1_one_sample_each(bench: &Bench<'_>) -> Check {
 }
 
 pub(super) async fn h2_bad_is_not_broken(bench: &Bench<'_>) -> Check {
-    let targets = bench.good_targets(2).await?;
+    let targets = bench.good_targets(Version::Old, 2).await?;
     if bench.inject(Fault::BlindProbe).await? {
         match bench.try_samples(&targets).await? {
             Err(_) => {}
@@ -105,7 +105,7 @@ pub(super) async fn h2_bad_is_not_broken(bench: &Bench<'_>) -> Check {
 }
 
 pub(super) async fn h3_no_memory(bench: &Bench<'_>) -> Check {
-    let targets = bench.good_targets(1).await?;
+    let targets = bench.good_targets(Version::Old, 1).await?;
     let victim = &targets[0];
     let turns =
         [(Fault::MakeIll(victim.instance.clone()), Look::Bad), (Fault::Heal(victim.instance.clone()), Look::Good)];
@@ -125,7 +125,7 @@ pub(super) async fn h3_no_memory(bench: &Bench<'_>) -> Check {
 
 pub(super) async fn h4_bounded(bench: &Bench<'_>) -> Check {
     let fleet = bench.fleet_id(Version::Old).await;
-    let good = bench.good_targets(1).await?;
+    let good = bench.good_targets(Version::Old, 1).await?;
     let silent = bench.harness.silent_endpoint();
     bench.able(Ability::SilentEndpoint, silent.is_some())?;
     let crowd = |endpoint: &Endpoint| -> Result<Vec<ProbeTarget>, Seen> {

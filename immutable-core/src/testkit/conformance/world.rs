@@ -141,12 +141,11 @@ impl Bench<'_> {
         .await
     }
 
-    /// Running instances as members of a route.
+    /// Good instances as members of a route. Those that do not answer yet are nobody's to give traffic to.
     pub(super) async fn members(&self, version: Version, count: u32) -> Result<Vec<MemberTarget>, Seen> {
-        let fleet = self.fleet_id(version).await;
-        let instances = self.running(version, count).await?.into_iter();
-        Ok(instances
-            .filter_map(|one| Some(MemberTarget { instance: one.id, fleet: fleet.clone(), endpoint: one.endpoint? }))
+        let good = self.good_targets(version, count).await?.into_iter();
+        Ok(good
+            .filter_map(|one| Some(MemberTarget { instance: one.instance, fleet: one.fleet, endpoint: one.endpoint? }))
             .collect())
     }
 
