@@ -59,7 +59,8 @@ impl Moment {
         Ok(Self { device: marker.dev(), time: (marker.ctime(), marker.ctime_nsec()) })
     }
 
-    fn is_after(&self, stamp: &Stamp) -> bool {
+    /// Whether what has this stamp was changed before, so that any change from now on gives it another one.
+    pub(crate) fn is_after(&self, stamp: &Stamp) -> bool {
         self.device == stamp.device && stamp.changed < self.time
     }
 }

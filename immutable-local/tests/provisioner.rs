@@ -6,7 +6,8 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -99,22 +100,6 @@ impl Setup {
 
     fn pid(&self, id: &InstanceId) -> i32 {
         self.record(id)["process"]["pid"].as_i64().unwrap().try_into().unwrap()
-    }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        // No process outlives its test, whichever way the test ends.
-        let Ok(entries) = fs::read_dir(self.place.root().join("instances")) else { return };
-        for entry in entries.flatten() {
-            let Ok(text) = fs::read_to_string(entry.path().join("record.json")) else { continue };
-            let Ok(record) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
-            let pid = record["process"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-            let stranger = i32::try_from(std::process::id()).ok();
-            if let Some(group) = pid.filter(|_| pid != stranger).and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-        }
     }
 }
 
@@ -342,6 +327,51 @@ async fn p6_a_fleet_is_removed_when_it_is_empty() {
     world.ensure(0).await.unwrap();
     done(world.fleets.remove(&cx(), &"api".parse().unwrap(), &fleet()).await.unwrap());
     assert_eq!(world.fleets.observe(&cx(), &service()).await.unwrap().fleets.len(), 1);
+}
+
+#[tokio::test]
+async fn p4_an_instance_runs_what_is_in_the_place_of_its_image() {
+    let world = Setup::new(OBEDIENT).await;
+    world.ensure(1).await.unwrap();
+    let content = async || world.instances().await[0].image;
+    let born = Some(world.image.fingerprint);
+    let tree = in_image(&world.place.root(), &world.image, "");
+    let (directory, app) = (tree.join("bin"), tree.join("bin/app"));
+    let built = fs::read_to_string(&app).unwrap();
+    tamper_directory(&directory);
+    // Often, because what was not changed for some time is not read again.
+    for _ in 0..20 {
+        assert_eq!(content().await, born);
+    }
+    let changes: [(&str, &dyn Fn()); 4] = [
+        ("another text", &|| tamper(&app, "#!/bin/sh\ntouch evil\n")),
+        ("another mode", &|| fs::set_permissions(&app, fs::Permissions::from_mode(0o644)).unwrap()),
+        ("a new file", &|| fs::write(directory.join("evil"), "").unwrap()),
+        ("a link", &|| {
+            fs::remove_file(&app).unwrap();
+            std::os::unix::fs::symlink("/bin/true", &app).unwrap();
+        }),
+    ];
+    for (what, change) in changes {
+        change();
+        for _ in 0..3 {
+            assert!(content().await.is_some_and(|found| Some(found) != born), "{what}");
+        }
+        let _ = fs::remove_file(directory.join("evil"));
+        fs::remove_file(&app).unwrap();
+        fs::write(&app, &built).unwrap();
+        fs::set_permissions(&app, fs::Permissions::from_mode(0o555)).unwrap();
+        assert_eq!(content().await, born, "{what}, undone");
+    }
+    // Without the image nobody can tell.
+    tamper_directory(&tree);
+    fs::rename(tree.parent().unwrap(), world.place.root().join("elsewhere")).unwrap();
+    assert_eq!(content().await, None);
+}
+
+/// Lets a read-only directory be changed.
+fn tamper_directory(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[tokio::test]

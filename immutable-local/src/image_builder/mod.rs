@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use self::recipe::BuildPlan;
 pub(crate) use self::store::{ImageStore, Manifest};
-pub(crate) use self::tree::Hashes;
+pub(crate) use self::tree::Known;
 use crate::clock::Clock;
 use crate::config::absolute;
 use crate::error::{VerifyError, blocking, busy, io_error};

@@ -19,7 +19,7 @@ use immutable_core::model::{Fingerprint, Image, ServiceName};
 use serde::{Deserialize, Serialize};
 
 use super::recipe::{BuildPlan, LayerPlan};
-use super::tree::{self, Files, Hashes, Mismatch};
+use super::tree::{self, Files, Hashes, Known, Mismatch};
 use crate::error::{AtPath, Drift, VerifyError};
 use crate::files::{self, Lock};
 use crate::stamp::Moment;
@@ -98,6 +98,20 @@ impl ImageStore {
         moment: Moment,
     ) -> Result<Manifest, VerifyError> {
         self.verify_with(*fingerprint, |tree, files| tree::check_again(tree, files, hashes, moment))
+    }
+
+    /// The fingerprint of what is in the place of an image now; nothing where the image is not here.
+    pub(crate) fn content(
+        &self,
+        fingerprint: &Fingerprint,
+        known: &mut Known,
+        moment: Option<Moment>,
+    ) -> io::Result<Option<Fingerprint>> {
+        if let Some(content) = known.recall() {
+            return Ok(Some(content));
+        }
+        let Some(Manifest { command, .. }) = self.load(fingerprint)? else { return Ok(None) };
+        known.read(&self.tree(fingerprint), moment, |files| tree::image_fingerprint(files, &command)).map(Some)
     }
 
     fn verify_with(

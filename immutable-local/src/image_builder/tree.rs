@@ -1,7 +1,7 @@
 //! Trees of files: hashing, copying, linking, and comparing what is on disk with what was built.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, FileType, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -95,15 +95,85 @@ pub(crate) fn check(tree: &Path, files: &Files) -> Result<(), Mismatch> {
 
 /// Like [`check`], without reading those files again that are as they were when they were read for `hashes`.
 pub(crate) fn check_again(tree: &Path, files: &Files, hashes: &mut Hashes, moment: Moment) -> Result<(), Mismatch> {
-    check_with(tree, files, |name, path, metadata| {
-        let stamp = Stamp::of(metadata);
-        if let Some(known) = hashes.recall(name, &stamp) {
-            return Ok(known);
+    check_with(tree, files, |name, path, metadata| hash_again(name, path, metadata, hashes, moment))
+}
+
+/// What is known of a tree from earlier looks.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) hashes: Hashes,
+    /// The fingerprint of all of it, and every file and directory as it was then.
+    whole: Option<(Fingerprint, Vec<(PathBuf, Stamp)>)>,
+}
+
+impl Known {
+    /// The fingerprint of the whole tree, when nothing in it was changed since it was taken.
+    pub(crate) fn recall(&self) -> Option<Fingerprint> {
+        let (fingerprint, stamps) = self.whole.as_ref()?;
+        let is_same =
+            |(path, then): &(PathBuf, Stamp)| fs::symlink_metadata(path).is_ok_and(|now| Stamp::of(&now) == *then);
+        stamps.iter().all(is_same).then_some(*fingerprint)
+    }
+
+    /// Reads what is in a tree now and takes its fingerprint. It is kept only where the moment of the look is known.
+    pub(crate) fn read(
+        &mut self,
+        tree: &Path,
+        moment: Option<Moment>,
+        fingerprint: impl FnOnce(&Files) -> io::Result<Fingerprint>,
+    ) -> io::Result<Fingerprint> {
+        let (mut files, mut stamps) = (Files::new(), Vec::new());
+        for entry in WalkDir::new(tree) {
+            let entry = entry?;
+            // A directory's stamp changes with every file that comes or goes, and was taken before it is listed or read.
+            stamps.push((entry.path().to_path_buf(), Stamp::of(&entry.metadata()?)));
+            if let Some(file) = self.read_file(tree, entry.path(), entry.file_type(), moment)? {
+                files.insert(relative(tree, entry.path()), file);
+            }
         }
-        let sha256 = hash_file(path)?;
-        hashes.keep(name.clone(), stamp, moment, &sha256);
-        Ok(sha256)
-    })
+        let found = fingerprint(&files)?;
+        let is_settled = moment.is_some_and(|moment| stamps.iter().all(|(_, stamp)| moment.is_after(stamp)));
+        self.whole = is_settled.then_some((found, stamps));
+        Ok(found)
+    }
+
+    fn read_file(
+        &mut self,
+        tree: &Path,
+        path: &Path,
+        kind: FileType,
+        moment: Option<Moment>,
+    ) -> io::Result<Option<FileEntry>> {
+        if kind.is_file() {
+            let mut hash = |name: &String, path: &Path, metadata: &Metadata| match moment {
+                Some(moment) => hash_again(name, path, metadata, &mut self.hashes, moment),
+                None => hash_file(path),
+            };
+            return read_entry(&relative(tree, path), path, &mut hash).map(Some);
+        }
+        if kind.is_dir() {
+            return Ok(None);
+        }
+        // Nothing of this kind was built, so whatever it is, this is another content.
+        let sha256 = Fingerprint::of(format!("{kind:?} {:?}", fs::read_link(path).ok()));
+        Ok(Some(FileEntry { executable: false, sha256 }))
+    }
+}
+
+fn hash_again(
+    name: &String,
+    path: &Path,
+    metadata: &Metadata,
+    hashes: &mut Hashes,
+    moment: Moment,
+) -> io::Result<Fingerprint> {
+    let stamp = Stamp::of(metadata);
+    if let Some(known) = hashes.recall(name, &stamp) {
+        return Ok(known);
+    }
+    let sha256 = hash_file(path)?;
+    hashes.keep(name.clone(), stamp, moment, &sha256);
+    Ok(sha256)
 }
 
 fn check_with(

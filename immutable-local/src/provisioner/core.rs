@@ -1,6 +1,7 @@
 //! What a provisioner does on disk and with processes. All of it blocks.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::process::Child;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,17 +14,17 @@ use jiff::{SignedDuration, Timestamp};
 use super::launch::{Launch, Secrets};
 use super::process::{self, Signal};
 use super::registry::{FleetRecord, Registry};
-use super::survey::{Surveyed, fleets_of};
+use super::survey::{Contents, Surveyed, fleets_of};
 use crate::config::LocalConfig;
 use crate::error::{busy, io_error};
 use crate::files::Lock;
-use crate::image_builder::{Hashes, ImageStore, Manifest};
+use crate::image_builder::{ImageStore, Known, Manifest};
 
 /// The processes that this provisioner started itself; those must be waited for to be gone.
 pub(super) type Children = HashMap<InstanceId, Child>;
 
 /// The contents of this many images are remembered. A rollout starts instances of two at most.
-const MAX_HASHED_IMAGES: usize = 8;
+const MAX_KNOWN_IMAGES: usize = 8;
 
 /// The state of a provisioner.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ pub(super) struct Core {
     pub(super) config: LocalConfig,
     pub(super) registry: Registry,
     images: ImageStore,
-    /// What the files of the images that were verified last had in them.
-    hashes: Mutex<BTreeMap<Fingerprint, Hashes>>,
+    /// What the files of the images that were looked at last had in them.
+    known: Mutex<BTreeMap<Fingerprint, Known>>,
     /// Also the turn of a call: one at a time in this process. The lock file is for other processes.
     children: Mutex<Children>,
 }
@@ -41,7 +42,7 @@ impl Core {
     pub(super) fn new(config: LocalConfig) -> Self {
         let registry = Registry::new(config.root.clone());
         let images = ImageStore::new(config.root.clone());
-        Self { config, registry, images, hashes: Mutex::default(), children: Mutex::default() }
+        Self { config, registry, images, known: Mutex::default(), children: Mutex::default() }
     }
 
     fn turn(&self) -> MutexGuard<'_, Children> {
@@ -125,12 +126,29 @@ impl Core {
     /// Compares every file of an image with what was built, before instances are started from it.
     fn verify(&self, operation: &str, image: &Fingerprint, lock: &Lock) -> Result<Manifest, ProviderError> {
         let moment = lock.moment().map_err(|error| io_error(operation, error).without_effect())?;
-        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        if hashes.len() >= MAX_HASHED_IMAGES && !hashes.contains_key(image) {
-            hashes.clear();
+        self.with_known(image, |known| self.images.verify_again(image, &mut known.hashes, moment))
+            .map_err(|error| error.into_provider(operation))
+    }
+
+    fn with_known<T>(&self, image: &Fingerprint, work: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN_IMAGES && !known.contains_key(image) {
+            known.clear();
         }
-        let known = hashes.entry(*image).or_default();
-        self.images.verify_again(image, known, moment).map_err(|error| error.into_provider(operation))
+        work(known.entry(*image).or_default())
+    }
+
+    /// What is in the place of each image that an instance of a service was started from. An image that cannot be read is
+    /// left out: nobody can tell what those instances run.
+    fn contents(&self, service: &ServiceName, seen: &[Surveyed], lock: Option<&Lock>) -> io::Result<Contents> {
+        let moment = lock.map(Lock::moment).transpose()?;
+        let images: BTreeSet<_> =
+            seen.iter().filter(|one| one.record.service == *service).map(|one| one.record.image).collect();
+        let content = |image| {
+            let found = self.with_known(&image, |known| self.images.content(&image, known, moment));
+            Some((image, found.ok()??))
+        };
+        Ok(images.into_iter().filter_map(content).collect())
     }
 
     pub(super) fn observe(
@@ -145,7 +163,8 @@ impl Core {
         let lock = self.lock(operation)?;
         let seen = self.survey(&mut children, lock.as_ref(), as_of).map_err(failed)?;
         let fleets = self.registry.fleets().map_err(failed)?;
-        Ok(FleetsState { as_of, fleets: fleets_of(service, &fleets, &seen) })
+        let contents = self.contents(service, &seen, lock.as_ref()).map_err(failed)?;
+        Ok(FleetsState { as_of, fleets: fleets_of(service, &fleets, &seen, &contents) })
     }
 
     pub(super) fn process_ids(

@@ -43,6 +43,8 @@ use crate::error::blocking;
 /// * `retire` sends SIGTERM to the whole group and records when the stop grace is over. **Nothing here waits:** the SIGKILL that
 ///   is due then is sent by the next call of any kind, and the group's last members are killed when the instance itself is gone.
 ///   A process that leaves the group (`setsid`) is not followed.
+/// * An instance runs what is in the place of its image *now*: each `observe` asks for the time of the last change of every file
+///   there, and tells the fingerprint of what it finds. Where the image is gone or cannot be read, it tells none.
 /// * No wanted size is kept, so nothing replaces a retired instance until `ensure` asks for more.
 ///
 /// One process at a time changes what is under a root; others are answered with `Pending`.

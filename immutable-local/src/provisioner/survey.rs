@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use immutable_core::model::{Endpoint, FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, ServiceName};
+use immutable_core::model::{
+    Endpoint, Fingerprint, FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, ServiceName,
+};
 use jiff::Timestamp;
 
 use super::core::{Children, Core};
@@ -20,6 +22,9 @@ pub(super) struct Surveyed {
     /// What became of its process, where it had one.
     fate: Option<Fate>,
 }
+
+/// What is in the place of each image now.
+pub(super) type Contents = BTreeMap<Fingerprint, Fingerprint>;
 
 impl Core {
     /// Looks at every instance. With the lock it also adopts the processes of half-made instances, sends the kills
@@ -125,7 +130,12 @@ fn fates(children: &mut Children, records: &[InstanceRecord]) -> io::Result<Hash
 }
 
 /// The fleets of a service with their instances.
-pub(super) fn fleets_of(service: &ServiceName, fleets: &[FleetRecord], seen: &[Surveyed]) -> Vec<ObservedFleet> {
+pub(super) fn fleets_of(
+    service: &ServiceName,
+    fleets: &[FleetRecord],
+    seen: &[Surveyed],
+    contents: &Contents,
+) -> Vec<ObservedFleet> {
     let mut found: BTreeMap<FleetId, ObservedFleet> = BTreeMap::new();
     let empty = |id: &FleetId, release| ObservedFleet { id: id.clone(), release, instances: Vec::new(), wanted: None };
     for fleet in fleets.iter().filter(|fleet| fleet.service == *service) {
@@ -134,16 +144,16 @@ pub(super) fn fleets_of(service: &ServiceName, fleets: &[FleetRecord], seen: &[S
     for one in seen.iter().filter(|one| one.record.service == *service) {
         let fleet = one.record.fleet.clone();
         let fleet = found.entry(fleet).or_insert_with_key(|id| empty(id, one.record.release));
-        fleet.instances.push(observed(one));
+        fleet.instances.push(observed(one, contents));
     }
     found.into_values().collect()
 }
 
-fn observed(one: &Surveyed) -> ObservedInstance {
+fn observed(one: &Surveyed, contents: &Contents) -> ObservedInstance {
     ObservedInstance {
         id: one.record.id.clone(),
         lifecycle: one.lifecycle,
-        image: Some(one.record.image),
+        image: contents.get(&one.record.image).copied(),
         endpoint: Some(Endpoint::from(SocketAddr::from((Ipv4Addr::LOCALHOST, one.record.port)))),
         started_at: one.record.started_at,
     }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use immutable_core::model::Image;
@@ -13,6 +14,22 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub(crate) struct Place {
     directory: TempDir,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // No process outlives its test, whichever way the test ends.
+        let Ok(entries) = fs::read_dir(self.root().join("instances")) else { return };
+        for entry in entries.flatten() {
+            let Ok(text) = fs::read_to_string(entry.path().join("record.json")) else { continue };
+            let Ok(record) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
+            let pid = record["process"]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            let stranger = i32::try_from(std::process::id()).ok();
+            if let Some(group) = pid.filter(|_| pid != stranger).and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
+        }
+    }
 }
 
 impl Place {
@@ -30,7 +47,7 @@ impl Place {
 
     pub(crate) fn source(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.directory.path().join(name);
-        std::fs::write(&path, content).unwrap();
+        fs::write(&path, content).unwrap();
         path
     }
 
@@ -74,6 +91,6 @@ pub(crate) fn in_image(root: &Path, image: &Image, path: &str) -> PathBuf {
 /// Changes a file that is read-only, as somebody with bad intentions would.
 pub(crate) fn tamper(path: &Path, content: &str) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(path, content).unwrap();
 }
