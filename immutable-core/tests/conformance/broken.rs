@@ -15,7 +15,7 @@ use immutable_core::provider::{
     Platform, ProbeTarget, Progress, ProviderError, Provisioner, ProvisionerCapabilities, TrafficCapabilities,
     TrafficState, TrafficSwitch,
 };
-use immutable_core::testkit::SimCloud;
+use immutable_core::testkit::{SimCloud, SimOptions};
 
 use crate::broken_images::BrokenImages;
 
@@ -47,6 +47,10 @@ pub(crate) enum Defect {
     SilenceIsAllWell,
     DescribesAnything,
     LooksBeyondTheWindow,
+    /// Not broken, if it refuses more.
+    DeclaresOneFleet,
+    DeclaresOneFleetAndTakesTwo,
+    DeclaresWeights,
 }
 
 #[derive(Debug, Clone)]
@@ -180,7 +184,14 @@ impl HealthProbe for Broken {
 #[async_trait]
 impl TrafficSwitch for Broken {
     fn capabilities(&self) -> TrafficCapabilities {
-        TrafficSwitch::capabilities(&self.cloud)
+        let mut capabilities = TrafficSwitch::capabilities(&self.cloud);
+        if self.has(Defect::DeclaresOneFleet) || self.has(Defect::DeclaresOneFleetAndTakesTwo) {
+            capabilities.max_fleets = Some(1);
+        }
+        if self.has(Defect::DeclaresWeights) {
+            capabilities.kind = SimOptions::default().switch;
+        }
+        capabilities
     }
 
     async fn observe(&self, cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
@@ -194,6 +205,10 @@ impl TrafficSwitch for Broken {
         assignment: &Assignment,
         expected: &RouteVersion,
     ) -> Result<Progress<()>, ProviderError> {
+        if self.has(Defect::DeclaresOneFleet) && assignment.split.iter().count() > 1 {
+            let message = "one fleet at a time";
+            return Err(ProviderError::new(ErrorKind::Unsupported, "apply to route", message).without_effect());
+        }
         let mut expected = expected.clone();
         let mut assignment = assignment.clone();
         let before = TrafficSwitch::observe(&self.cloud, cx, route).await?;

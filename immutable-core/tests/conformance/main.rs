@@ -7,8 +7,9 @@ mod sim;
 use std::time::Duration;
 
 use broken::Defect;
+use immutable_core::provider::SwitchKind;
 use immutable_core::testkit::SimOptions;
-use immutable_core::testkit::conformance::{Part, clauses};
+use immutable_core::testkit::conformance::{Ability, Part, clauses};
 use sim::SimHarness;
 
 /// A switch by weights.
@@ -18,10 +19,24 @@ mod weighted {
     immutable_core::conformance_suite!(SimHarness::new(options()), tokio(start_paused = true));
 }
 
+/// A switch by weights that can give a fleet half of the traffic and nothing else.
+mod coarse {
+    use super::*;
+    use immutable_core::model::Weight;
+
+    immutable_core::conformance_suite!(
+        SimHarness::new(SimOptions {
+            switch: SwitchKind::Weighted { step: Weight::percent(50).expect("no more than the whole") },
+            ..options()
+        }),
+        tokio(start_paused = true),
+        traits(fleets, health, traffic)
+    );
+}
+
 /// A switch by membership.
 mod membership {
     use super::*;
-    use immutable_core::provider::SwitchKind;
 
     immutable_core::conformance_suite!(
         SimHarness::new(SimOptions { switch: SwitchKind::Membership, ..options() }),
@@ -33,17 +48,32 @@ fn options() -> SimOptions {
     SimOptions { build_for: Duration::from_mins(1), ..SimOptions::default() }
 }
 
-/// The ids of the clauses that a defect breaks.
-async fn caught(defect: Option<Defect>) -> Vec<String> {
+/// The ids of the clauses that are broken.
+async fn broken(harness: impl Fn() -> SimHarness) -> Vec<String> {
     let parts = [Part::Images, Part::Fleets, Part::Health, Part::Traffic, Part::Metrics];
     let mut broken = Vec::new();
     for clause in clauses() {
-        let harness = SimHarness::with_defect(options(), defect);
-        if clause.run(&harness, &parts).await.is_err() {
+        if clause.run(&harness(), &parts).await.is_err() {
             broken.push(clause.id());
         }
     }
     broken
+}
+
+async fn caught(defect: Option<Defect>) -> Vec<String> {
+    let membership = SimOptions { switch: SwitchKind::Membership, ..options() };
+    let options = if defect == Some(Defect::DeclaresWeights) { membership } else { options() };
+    broken(|| SimHarness::with_defect(options.clone(), defect)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_harness_that_denies_what_the_platform_can_do_is_not_believed() {
+    for (denied, expected) in
+        [(Ability::Drift, "P4"), (Ability::OtherRoute, "T5"), (Ability::Secrets, "G7"), (Ability::SlowBuild, "I2")]
+    {
+        let found = broken(|| SimHarness::denying(options(), denied)).await;
+        assert_eq!(found, [expected], "{denied:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,6 +106,9 @@ async fn each_defect_is_caught_by_its_clauses_and_no_other() {
         (Defect::SilenceIsAllWell, &["M1", "M3"]),
         (Defect::DescribesAnything, &["M2"]),
         (Defect::LooksBeyondTheWindow, &["M3"]),
+        (Defect::DeclaresOneFleet, &[]),
+        (Defect::DeclaresOneFleetAndTakesTwo, &["T1"]),
+        (Defect::DeclaresWeights, &["T1", "T3"]),
     ] {
         let found = caught(Some(defect)).await;
         if found != expected {

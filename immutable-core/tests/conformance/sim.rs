@@ -1,5 +1,6 @@
 //! The simulated cloud, and what the suite does to it.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 #![expect(clippy::disallowed_methods, reason = "tests wait in virtual time")]
 
 use std::time::Duration;
@@ -17,6 +18,8 @@ use crate::broken::{self, Defect};
 pub(crate) struct SimHarness {
     cloud: SimCloud,
     defect: Option<Defect>,
+    /// What it says that it cannot do although the cloud can.
+    denied: Option<Ability>,
 }
 
 impl SimHarness {
@@ -25,7 +28,15 @@ impl SimHarness {
     }
 
     pub(crate) fn with_defect(options: SimOptions, defect: Option<Defect>) -> Self {
-        Self { cloud: SimCloud::new(options), defect }
+        Self { cloud: SimCloud::new(options), defect, denied: None }
+    }
+
+    pub(crate) fn denying(options: SimOptions, ability: Ability) -> Self {
+        Self { denied: Some(ability), ..Self::new(options) }
+    }
+
+    fn denies(&self, ability: Ability) -> bool {
+        self.denied == Some(ability)
     }
 }
 
@@ -58,7 +69,12 @@ impl Harness for SimHarness {
     }
 
     async fn release(&self, version: Version) -> Release {
-        self.cloud.release(name(version))
+        let release = self.cloud.release(name(version));
+        let mut launch = release.launch().clone();
+        if self.denies(Ability::Secrets) {
+            launch.secrets.insert("TOKEN".parse().unwrap(), "token".parse().unwrap());
+        }
+        Release::new(release.image().clone(), launch)
     }
 
     fn image_spec(&self, version: Version) -> ImageSpec {
@@ -68,11 +84,14 @@ impl Harness for SimHarness {
     }
 
     fn lacks(&self) -> Vec<(Ability, &'static str)> {
-        vec![
+        let denied = self.denied.filter(|denied| *denied != Ability::Secrets);
+        let mut lacks = vec![
             (Ability::Request, "the simulated cloud counts requests and sends none"),
             (Ability::HoldRequest, "the simulated cloud counts requests and sends none"),
             (Ability::Secrets, "the simulated cloud is given none"),
-        ]
+        ];
+        lacks.extend(denied.map(|denied| (denied, "nobody has tried")));
+        lacks
     }
 
     fn many(&self) -> u32 {
@@ -90,7 +109,7 @@ impl Harness for SimHarness {
             Fault::Kill(instance) => self.cloud.kill(instance),
             Fault::MakeIll(instance) => self.cloud.make_ill(instance),
             Fault::Heal(instance) => self.cloud.heal(instance),
-            Fault::Drift(instance) => self.cloud.drift(instance),
+            Fault::Drift(instance) => !self.denies(Ability::Drift) && self.cloud.drift(instance),
             Fault::BlindProbe => next(Operation::SampleHealth, ErrorKind::Unavailable, Effect::None),
             _ => false,
         }
@@ -110,6 +129,6 @@ impl Harness for SimHarness {
     }
 
     fn other_route(&self) -> Option<RouteId> {
-        "conformance-other".parse().ok()
+        "conformance-other".parse().ok().filter(|_| !self.denies(Ability::OtherRoute))
     }
 }

@@ -164,11 +164,17 @@ async fn up_to_date(bench: &Bench<'_>, spec: &FleetSpec) -> Check {
 }
 
 async fn drifted(bench: &Bench<'_>, spec: &FleetSpec, victim: &InstanceId) -> Check {
-    if !bench.inject(Fault::Drift(victim.clone())).await? {
-        return Ok(());
-    }
+    let could = bench.inject(Fault::Drift(victim.clone())).await?;
     let born = spec.release.image().fingerprint;
     let found = bench.instances(&spec.id).await?.into_iter().find(|one| one.id == *victim);
+    if !could {
+        let told = found.and_then(|one| one.image);
+        hold!(
+            told.is_none(),
+            "no instance can be let drift here, and `observe` says what {victim} really runs: {told:?}"
+        );
+        return Ok(());
+    }
     match found.map(|one| one.image) {
         Some(None) => bench.gap("drift", "the provider says that it cannot tell the content of an instance"),
         Some(Some(image)) => hold!(image != born, "{victim} runs other content, and `observe` says it is {born:?}"),

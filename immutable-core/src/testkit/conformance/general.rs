@@ -184,6 +184,11 @@ pub(super) async fn g6_cancellation(bench: &Bench<'_>) -> Check {
 pub(super) async fn g7_no_secrets(bench: &Bench<'_>) -> Check {
     let secrets = bench.harness.secrets();
     if !bench.able(Ability::Secrets, !secrets.is_empty())? {
+        for version in [Version::Old, Version::New] {
+            let release = bench.harness.release(version).await;
+            let given = &release.launch().secrets;
+            hold!(given.is_empty(), "the harness names no secrets, and {version:?} is given {given:?}");
+        }
         return Ok(());
     }
     bench.hear(format!("{:?}", bench.platform));

@@ -148,6 +148,10 @@ pub trait Harness: fmt::Debug + Send + Sync {
     fn image_spec(&self, version: Version) -> ImageSpec;
 
     /// What this harness cannot do, and why. What stands here is reported as not exercised, and nothing else is.
+    ///
+    /// It is not simply believed: without [`Ability::Drift`] the platform must not say what instances really run, without
+    /// [`Ability::OtherRoute`] it must not find a route of another name, without [`Ability::Secrets`] no release is given one,
+    /// and a build that takes more than one call is not to be denied.
     fn lacks(&self) -> Vec<(Ability, &'static str)>;
 
     /// The service that everything is made for: nobody else's.

@@ -8,8 +8,8 @@ use futures_util::future::join;
 use super::bench::{Bench, Check, Seen, hold};
 use super::harness::{Ability, Version};
 use super::world::is_in_effect;
-use crate::model::{FleetId, Split, Weight};
-use crate::provider::{Assignment, ErrorKind, MemberHealth, MemberTarget, TrafficState};
+use crate::model::{FleetId, RouteId, Split, Weight};
+use crate::provider::{Assignment, ErrorKind, MemberHealth, MemberTarget, SwitchKind, TrafficState};
 
 /// All traffic to the fleet of the first of these members, which are all members.
 fn all_to(members: &[MemberTarget]) -> Assignment {
@@ -17,15 +17,56 @@ fn all_to(members: &[MemberTarget]) -> Assignment {
     Assignment { split, members: members.to_vec() }
 }
 
-/// Half of the traffic to each of two fleets.
-fn halves(old: &[MemberTarget], new: &[MemberTarget]) -> Result<Assignment, Seen> {
-    let half = Weight::percent(50).map_err(|error| Seen(error.to_string()))?;
-    let fleets = [old, new].into_iter().filter_map(<[MemberTarget]>::first).map(|member| (member.fleet.clone(), half));
-    let split = Split::new(fleets).map_err(|error| Seen(error.to_string()))?;
+/// The old fleet keeps so much of the traffic, and the new one has the rest.
+fn divided(old: &[MemberTarget], new: &[MemberTarget], kept: u16) -> Result<Assignment, Seen> {
+    let rest = Weight::FULL.points() - kept;
+    let weight = |members: &[MemberTarget], points| {
+        let fleet = members.first().map(|member| member.fleet.clone());
+        fleet.map(|fleet| Ok((fleet, Weight::basis_points(points)?))).transpose()
+    };
+    let split = weight(old, kept).and_then(|old| Split::new(old.into_iter().chain(weight(new, rest)?)));
+    let split = split.map_err(|error| Seen(error.to_string()))?;
     Ok(Assignment { split, members: [old, new].concat() })
 }
 
 impl Bench<'_> {
+    /// Traffic for both fleets, where the switch does not declare that it cannot share it. By weight they have unequal shares
+    /// with equally many members, so that no switch by membership passes for one.
+    fn shared(&self, old: &[MemberTarget], new: &[MemberTarget]) -> Result<Option<Assignment>, Seen> {
+        let capabilities = self.platform.traffic.capabilities();
+        let step = match capabilities.kind {
+            SwitchKind::Weighted { step } => step.points().max(1),
+            SwitchKind::Membership => 1,
+        };
+        let quarter = Weight::FULL.points() / 4;
+        let kept = (quarter - quarter % step).max(step);
+        if capabilities.max_fleets.is_some_and(|max| max < 2) || kept >= Weight::FULL.points() {
+            self.gap("two fleets with traffic", format_args!("the switch declares that it cannot: {capabilities:?}"));
+            return Ok(None);
+        }
+        divided(old, new, kept).map(Some)
+    }
+
+    /// What the switch declares that it cannot do, it refuses.
+    async fn refuses_to_share(&self, old: &[MemberTarget], new: &[MemberTarget]) -> Check {
+        let before = self.route().await?;
+        let (cx, route) = (self.cx("apply more than is declared"), self.harness.route());
+        let wanted = divided(old, new, Weight::FULL.points() / 2)?;
+        let call = self.platform.traffic.apply(&cx, &route, &wanted, &before.version);
+        match self.call("apply", call).await? {
+            Ok(answer) => {
+                return Err(Seen(format!("the switch declares that it cannot share traffic, and answered {answer:?}")));
+            }
+            Err(error) => hold!(
+                matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidRequest),
+                "what the switch declares that it cannot do is refused as something else: {error}"
+            ),
+        }
+        let after = self.route().await?;
+        hold!(after.split == before.split, "a refused `apply` made {after:?} of {before:?}");
+        Ok(())
+    }
+
     /// Sends a request, if the harness can.
     async fn request(&self) -> Result<Option<Result<FleetId, String>>, Seen> {
         let answer = self.harness.request().await;
@@ -75,7 +116,11 @@ pub(super) async fn t1_observed_not_remembered(bench: &Bench<'_>) -> Check {
     let unused = bench.route().await?;
     hold!(unused.split.is_closed() && unused.members.is_empty(), "an unused route is {unused:?}");
     let (old, new) = (bench.members(Version::Old, 2).await?, bench.members(Version::New, 2).await?);
-    for wanted in [all_to(&old), halves(&old, &new)?, all_to(&new)] {
+    let shared = bench.shared(&old, &new)?;
+    if shared.is_none() {
+        bench.refuses_to_share(&old, &new).await?;
+    }
+    for wanted in [Some(all_to(&old)), shared, Some(all_to(&new))].into_iter().flatten() {
         bench.apply(&wanted).await?;
         let mut state = bench.look_at_route().await?;
         bench
@@ -97,7 +142,8 @@ pub(super) async fn t2_compare_and_swap(bench: &Bench<'_>) -> Check {
     let (old, new) = (bench.members(Version::Old, 2).await?, bench.members(Version::New, 2).await?);
     let (to_old, to_new) = (all_to(&old), all_to(&new));
     let mut versions = vec![bench.route().await?.version];
-    for wanted in [&to_old, &halves(&old, &new)?, &all_to(&new[..1]), &to_new] {
+    let shared = bench.shared(&old, &new)?;
+    for wanted in [Some(&to_old), shared.as_ref(), Some(&all_to(&new[..1])), Some(&to_new)].into_iter().flatten() {
         bench.apply(wanted).await?;
         let changed = bench.route().await?;
         hold!(
@@ -121,7 +167,7 @@ pub(super) async fn t2_compare_and_swap(bench: &Bench<'_>) -> Check {
             (&after.version, &after.split) == (&before.version, &before.split) && after.members == before.members;
         hold!(same, "`apply` to an old version made {after:?} of {before:?}");
     }
-    race(bench, &before, &to_old, &halves(&old, &new)?).await
+    race(bench, &before, &to_old, &all_to(&old[..1])).await
 }
 
 /// Of two who saw the same version, one changes the route and the other is told.
@@ -142,13 +188,16 @@ pub(super) async fn t3_make_before_break(bench: &Bench<'_>) -> Check {
     let (old, new) = (bench.members(Version::Old, 2).await?, bench.members(Version::New, 2).await?);
     bench.move_to(&all_to(&old)).await?;
     let both = [&old[..], &new[..]].concat();
+    let shared = bench.shared(&old, &new)?;
     bench
         .under_load(async {
             // First as members without traffic, until the balancer uses them; then weight; then the old ones go.
             if bench.is_by_weight() {
                 bench.move_to(&all_to(&both)).await?;
             }
-            bench.move_to(&halves(&old, &new)?).await?;
+            if let Some(shared) = &shared {
+                bench.move_to(shared).await?;
+            }
             bench.move_to(&all_to(&new)).await
         })
         .await
@@ -186,13 +235,27 @@ pub(super) async fn t4_drain(bench: &Bench<'_>) -> Check {
     bench.until("a drained member is out", async || Ok(health().await?.is_none())).await
 }
 
+/// A switch that can be asked for another route has one to be named.
+async fn no_other_route(bench: &Bench<'_>) -> Check {
+    let other = RouteId::new("conformance-no-such-route").map_err(|error| Seen(error.to_string()))?;
+    let cx = bench.cx("observe a route that does not exist");
+    match bench.call("observe of the route", bench.platform.traffic.observe(&cx, &other)).await? {
+        Ok(state) => Err(Seen(format!("the harness names no other route, and {other} is observed as {state:?}"))),
+        Err(error) => {
+            hold!(
+                error.kind() == ErrorKind::NotFound,
+                "a route that does not exist is refused as something else: {error}"
+            );
+            Ok(())
+        }
+    }
+}
+
 pub(super) async fn t5_nothing_else(bench: &Bench<'_>) -> Check {
     let members = bench.members(Version::Old, 1).await?;
     let other = bench.harness.other_route();
-    if !bench.able(Ability::OtherRoute, other.is_some())? {
-        return Ok(());
-    }
-    let Some(other) = other else { return Ok(()) };
+    bench.able(Ability::OtherRoute, other.is_some())?;
+    let Some(other) = other else { return no_other_route(bench).await };
     let traffic = &bench.platform.traffic;
     let look = async || {
         let cx = bench.cx("observe the other route");
