@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigKey, Fingerprint, Image, LabelKey, SecretRef};
+use super::{ConfigKey, Fingerprint, Image, LabelKey, NameError, SecretRef};
 
 /// How instances of a release are launched: values that are injected, never baked in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,23 @@ impl ReleaseId {
 impl fmt::Display for ReleaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0.short())
+    }
+}
+
+/// From the whole fingerprint, as a provider writes it into a tag and reads it back.
+///
+/// ```
+/// # use immutable_core::model::{Fingerprint, ReleaseId};
+/// let tag = Fingerprint::of("a release").to_string();
+/// let release: ReleaseId = tag.parse()?;
+/// assert_eq!(release.fingerprint().to_string(), tag);
+/// # Ok::<(), immutable_core::model::NameError>(())
+/// ```
+impl FromStr for ReleaseId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        text.parse().map(Self)
     }
 }
 
