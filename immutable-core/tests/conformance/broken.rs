@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{
-    FleetId, FleetSpec, Lifecycle, Look, MetricName, RouteId, RouteVersion, Sample, ServiceName,
+    Fingerprint, FleetId, FleetSpec, Lifecycle, Look, MetricName, RouteId, RouteVersion, Sample, ServiceName,
 };
 use immutable_core::provider::{
-    Assignment, ErrorKind, FleetsState, HealthProbe, IdempotencyKey, MetricKind, MetricSample, MetricSource, OpContext,
-    Platform, ProbeTarget, Progress, ProviderError, Provisioner, ProvisionerCapabilities, TrafficCapabilities,
-    TrafficState, TrafficSwitch,
+    Assignment, ErrorKind, FleetsState, HealthProbe, IdempotencyKey, MemberHealth, MetricKind, MetricSample,
+    MetricSource, OpContext, Platform, ProbeTarget, Progress, ProviderError, Provisioner, ProvisionerCapabilities,
+    TrafficCapabilities, TrafficState, TrafficSwitch,
 };
 use immutable_core::testkit::{SimCloud, SimOptions};
 
@@ -42,6 +42,7 @@ pub(crate) enum Defect {
     StaysGood,
     TakesItsTime,
     IgnoresTheVersion,
+    VersionOfContent,
     KeepsMembers,
     TouchesAnotherRoute,
     SilenceIsAllWell,
@@ -195,7 +196,11 @@ impl TrafficSwitch for Broken {
     }
 
     async fn observe(&self, cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
-        TrafficSwitch::observe(&self.cloud, cx, route).await
+        let mut state = TrafficSwitch::observe(&self.cloud, cx, route).await?;
+        if self.has(Defect::VersionOfContent) {
+            state.version = version_of_content(&state);
+        }
+        Ok(state)
     }
 
     async fn apply(
@@ -215,6 +220,9 @@ impl TrafficSwitch for Broken {
         if self.has(Defect::IgnoresTheVersion) {
             expected = before.version.clone();
         }
+        if self.has(Defect::VersionOfContent) && expected == version_of_content(&before) {
+            expected = before.version.clone();
+        }
         if self.has(Defect::KeepsMembers) {
             let named: BTreeSet<_> = assignment.members.iter().map(|one| one.instance.clone()).collect();
             let kept = before.members.into_iter().filter(|one| !named.contains(&one.instance));
@@ -232,6 +240,13 @@ impl TrafficSwitch for Broken {
         }
         self.cloud.apply(cx, route, &assignment, &expected).await
     }
+}
+
+/// A version that is the same again when the route is.
+fn version_of_content(state: &TrafficState) -> RouteVersion {
+    let there = state.members.iter().filter(|member| member.health != MemberHealth::Draining);
+    let members: BTreeSet<_> = there.map(|member| &member.instance).collect();
+    Fingerprint::of(format!("{} {members:?}", state.split)).to_string().parse().unwrap()
 }
 
 #[async_trait]

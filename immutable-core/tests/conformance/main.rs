@@ -96,6 +96,7 @@ async fn each_defect_is_caught_by_its_clauses_and_no_other() {
         (Defect::StaysGood, &["H2", "H3"]),
         (Defect::TakesItsTime, &["H4"]),
         (Defect::IgnoresTheVersion, &["T2"]),
+        (Defect::VersionOfContent, &["T2"]),
         (Defect::KeepsMembers, &["T1", "T2", "T3", "T4", "T5"]),
         (Defect::TouchesAnotherRoute, &["T5"]),
         (Defect::BuildsTwice, &["I1"]),
