@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::acme::{Acme, ApiKey, MachineState, Mishap};
 use crate::provider::platform;
 
-const API_KEY: &str = "acme-key-hunter2";
+pub(crate) const API_KEY: &str = "acme-key-hunter2";
 
 #[derive(Debug)]
 pub(crate) struct AcmeHarness {

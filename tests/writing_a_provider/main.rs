@@ -4,6 +4,7 @@
 
 mod acme;
 mod broken;
+mod broken_requests;
 mod guide;
 mod harness;
 mod provider;
