@@ -23,16 +23,13 @@ use crate::image_builder::{ImageStore, Known, Manifest};
 /// The processes that this provisioner started itself; those must be waited for to be gone.
 pub(super) type Children = HashMap<InstanceId, Child>;
 
-/// The contents of this many images are remembered. A rollout starts instances of two at most.
-const MAX_KNOWN_IMAGES: usize = 8;
-
 /// The state of a provisioner.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) config: LocalConfig,
     pub(super) registry: Registry,
     images: ImageStore,
-    /// What the files of the images that were looked at last had in them.
+    /// What the files of the images that instances were started from had in them.
     known: Mutex<BTreeMap<Fingerprint, Known>>,
     /// Also the turn of a call: one at a time in this process. The lock file is for other processes.
     children: Mutex<Children>,
@@ -130,20 +127,22 @@ impl Core {
             .map_err(|error| error.into_provider(operation))
     }
 
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Fingerprint, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn with_known<T>(&self, image: &Fingerprint, work: impl FnOnce(&mut Known) -> T) -> T {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_KNOWN_IMAGES && !known.contains_key(image) {
-            known.clear();
-        }
-        work(known.entry(*image).or_default())
+        work(self.known().entry(*image).or_default())
     }
 
     /// What is in the place of each image that an instance of a service was started from. An image that cannot be read is
     /// left out: nobody can tell what those instances run.
     fn contents(&self, service: &ServiceName, seen: &[Surveyed], lock: Option<&Lock>) -> io::Result<Contents> {
         let moment = lock.map(Lock::moment).transpose()?;
-        let images: BTreeSet<_> =
-            seen.iter().filter(|one| one.record.service == *service).map(|one| one.record.image).collect();
+        let used: BTreeSet<_> = seen.iter().map(|one| one.record.image).collect();
+        self.known().retain(|image, _| used.contains(image));
+        let ours = seen.iter().filter(|one| one.record.service == *service);
+        let images: BTreeSet<_> = ours.map(|one| one.record.image).collect();
         let content = |image| {
             let found = self.with_known(&image, |known| self.images.content(&image, known, moment));
             Some((image, found.ok()??))
