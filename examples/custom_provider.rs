@@ -1,7 +1,7 @@
 //! A provisioner of one's own: instances are tasks of this process. The switch, the probe and the metrics are those of the
 //! local platform, and the engine drives all of them without knowing the difference.
 //!
-//! `cargo run --example custom_provider`
+//! `cargo run --example custom_provider`; how a provider is written and tested stands in `docs/writing-a-provider.md`.
 
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 
@@ -27,6 +27,8 @@ use support::load::{Load, LoadOptions};
 use support::service::{Behaviour, ServiceTask};
 use tokio::sync::Mutex;
 
+const MAX_FLEET_SIZE: u32 = 100;
+
 /// Fleets of tasks. Nothing else knows of them, and they end with this process.
 #[derive(Debug, Default)]
 struct TaskFleets(Mutex<BTreeMap<FleetId, Fleet>>);
@@ -42,10 +44,14 @@ struct Fleet {
 #[async_trait]
 impl Provisioner for TaskFleets {
     fn capabilities(&self) -> ProvisionerCapabilities {
-        ProvisionerCapabilities { max_fleet_size: Some(100) }
+        ProvisionerCapabilities { max_fleet_size: Some(MAX_FLEET_SIZE) }
     }
 
     async fn ensure(&self, _: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
+        if spec.size > MAX_FLEET_SIZE {
+            let message = format!("{} is to have {} instances: at most {MAX_FLEET_SIZE}", spec.id, spec.size);
+            return Err(ProviderError::new(ErrorKind::Quota, "ensure fleet", message).without_effect());
+        }
         let mut fleets = self.0.lock().await;
         let new = || Fleet { service: spec.service.clone(), release: spec.release.clone(), instances: Vec::new() };
         let fleet = fleets.entry(spec.id.clone()).or_insert_with(new);
@@ -84,10 +90,13 @@ impl Provisioner for TaskFleets {
         Ok(Progress::Done(()))
     }
 
-    async fn remove(&self, _: &OpContext, _: &ServiceName, id: &FleetId) -> Result<Progress<()>, ProviderError> {
-        // P6, clean: an empty fleet goes, and one that is not there is done.
+    async fn remove(&self, _: &OpContext, service: &ServiceName, id: &FleetId) -> Result<Progress<()>, ProviderError> {
+        // P6, clean: an empty fleet goes, and one that is not there, or is somebody else's, is done.
         let mut fleets = self.0.lock().await;
-        if fleets.get(id).is_some_and(|fleet| fleet.observe().count() > 0) {
+        let Some(fleet) = fleets.get(id).filter(|fleet| fleet.service == *service) else {
+            return Ok(Progress::Done(()));
+        };
+        if fleet.observe().count() > 0 {
             let message = format!("{id} has instances: retire them first");
             return Err(ProviderError::new(ErrorKind::Conflict, "remove fleet", message).without_effect());
         }

@@ -34,6 +34,18 @@ mod coarse {
     );
 }
 
+/// A switch by weights that can only give all of the traffic to one fleet.
+mod all_or_nothing {
+    use super::*;
+    use immutable_core::model::Weight;
+
+    immutable_core::conformance_suite!(
+        SimHarness::new(SimOptions { switch: SwitchKind::Weighted { step: Weight::FULL }, ..options() }),
+        tokio(start_paused = true),
+        traits(fleets, health, traffic)
+    );
+}
+
 /// A switch by membership.
 mod membership {
     use super::*;

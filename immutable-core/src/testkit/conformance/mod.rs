@@ -1,5 +1,7 @@
 //! The contract of every provider trait as a suite of tests: one for each clause, open to every provider.
 //!
+//! The guide `docs/writing-a-provider.md` of the repository leads there step by step; this is what it comes to.
+//!
 //! Write a [`Harness`], which hands out your platform and does to it what a test needs done, and one line in a test file of
 //! your crate, which needs `tokio` with its macros: `immutable_core::conformance_suite!(Mine::new());`. It
 //! expands to one `#[tokio::test]` for each clause, named by the clause's id and title: `p5_named_victims`. So `cargo test p5`
