@@ -76,6 +76,7 @@ impl Provisioner for TaskFleets {
             id: id.clone(),
             release: fleet.release.id(),
             instances: fleet.observe().collect(),
+            wanted: None,
         };
         let fleets = self.0.lock().await.iter().filter(|(_, fleet)| fleet.service == *service).map(observed).collect();
         Ok(FleetsState { as_of, fleets })

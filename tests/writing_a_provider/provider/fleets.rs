@@ -171,5 +171,5 @@ fn observed(name: &str, tags: &Tags, machines: &[Machine]) -> Result<ObservedFle
         })
     };
     let instances: Result<_, _> = machines.map(instance).collect();
-    Ok(ObservedFleet { id: name.parse()?, release: tag(tags, RELEASE).parse()?, instances: instances? })
+    Ok(ObservedFleet { id: name.parse()?, release: tag(tags, RELEASE).parse()?, instances: instances?, wanted: None })
 }
