@@ -4,7 +4,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the driver is what waits and spawns")]
 
+mod acting;
 mod blame;
+mod looking;
 mod obstacles;
 mod scaling;
 mod settling;
@@ -13,16 +15,14 @@ mod way_back;
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use super::absence::Absence;
 use super::assess::Assessor;
 use super::attempts::{Attempts, Trouble};
-use super::blame::Beside;
 use super::calls::Calls;
 use super::clock::later;
 use super::entry;
@@ -32,16 +32,9 @@ use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
 use super::sizes::Sizes;
 use super::unsettled::Unsettled;
-use crate::decide::{Action, RetireProof, RouteChange, World, check};
 use crate::journal::{Journal, JournalError, Lease};
-use crate::model::{FleetId, FleetSpec, InstanceId, Sample};
-use crate::provider::{
-    Assignment, ErrorKind, FleetsState, MemberHealth, MemberTarget, Platform, ProbeTarget, Progress, ProviderError,
-    TrafficState,
-};
-
-/// Looks at instances are made in batches, so that one that hangs delays few others.
-const BATCH: usize = 64;
+use crate::provider::Platform;
+use looking::{Observed, Probed};
 
 /// What somebody wants of a rollout, and where to say that it is in the journal.
 pub(super) enum Wish {
@@ -88,23 +81,6 @@ pub(super) struct Driver {
     pub(super) seen_at: Option<Timestamp>,
     /// Whether nobody can wish any more: all handles are gone, the rollout goes on.
     pub(super) deaf: bool,
-}
-
-/// The answer of one batch of looks.
-pub(super) struct Probed {
-    targets: Vec<InstanceId>,
-    samples: Result<Vec<Sample>, ProviderError>,
-}
-
-/// What was observed at one time.
-struct Observed {
-    /// When the look began.
-    begun: Timestamp,
-    fleets: Arc<FleetsState>,
-    traffic: TrafficState,
-    world: World,
-    wake: Option<Timestamp>,
-    beside: Beside,
 }
 
 /// What to do after one turn of the loop.
@@ -202,33 +178,6 @@ impl Driver {
             self.obey(wish).await?;
         }
         Ok(())
-    }
-
-    /// Takes the answer of one batch of looks into account; says whether any verdict changed.
-    async fn looked(&mut self, probed: Result<Probed, JoinError>) -> Result<bool, JournalError> {
-        let Ok(probed) = probed else {
-            self.looks.say("health looks to work again: the probe panicked".into());
-            self.assessor.looks_lost();
-            return Ok(false);
-        };
-        let samples = match probed.samples {
-            Ok(samples) => {
-                self.looks.is_over();
-                samples
-            }
-            Err(error) => {
-                let now = self.calls.now();
-                self.looks.tell(now, "health looks to work again", &error);
-                self.assessor.looks_failed(now, &probed.targets);
-                if !error.kind().is_transient() {
-                    self.record(self.refused(now, &error)).await?;
-                    self.assessor.looked(&self.machine, &probed.targets, Vec::new());
-                    return Ok(true);
-                }
-                Vec::new()
-            }
-        };
-        Ok(self.assessor.looked(&self.machine, &probed.targets, samples))
     }
 
     async fn obey(&mut self, wish: Wish) -> Result<(), JournalError> {
@@ -369,173 +318,6 @@ impl Driver {
         step.waiting.extend(evidence);
     }
 
-    async fn observe(&mut self) -> Result<Observed, ProviderError> {
-        let begun = self.calls.now();
-        let (service, route) = (&self.machine.plan().service, &self.machine.plan().route);
-        let context = self.calls.context(&["observe"]);
-        let fleets = self.calls.look("observe fleets", self.platform.fleets.observe(&context, service));
-        let traffic = self.calls.look("observe route", self.platform.traffic.observe(&context, route));
-        let (fleets, traffic) = futures_util::future::try_join(fleets, traffic).await?;
-        let now = self.calls.now();
-        if let Some(since) = self.seen_at.replace(now).filter(|_| self.blind) {
-            self.assessor.was_blind(since, now);
-        }
-        let fleets = self.absence.fill(now, self.platform.pace.list_lag, fleets);
-        let assessment = self.assessor.assess(now, &self.machine, &fleets, &traffic);
-        Ok(Observed {
-            begun,
-            fleets,
-            traffic,
-            world: assessment.world,
-            wake: assessment.wake,
-            beside: assessment.beside,
-        })
-    }
-
-    /// Starts the looks that are due.
-    fn probe(&mut self, fleets: &FleetsState) {
-        let due = self.assessor.due(self.calls.now(), fleets, &self.platform.pace);
-        if due.is_empty() && self.probes.is_empty() && self.assessor.next_look(self.calls.now()).is_none() {
-            // There is nobody left to look at, so nothing about it can fail.
-            self.looks.is_over();
-        }
-        let mut due = due.into_iter().peekable();
-        while due.peek().is_some() {
-            let batch: Vec<ProbeTarget> = due.by_ref().take(BATCH).collect();
-            let (health, calls) = (Arc::clone(&self.platform.health), self.calls.clone());
-            self.probes.spawn(async move {
-                let context = calls.context(&["look"]);
-                let samples = calls.look("look at instances", health.sample(&context, &batch)).await;
-                Probed { targets: batch.into_iter().map(|target| target.instance).collect(), samples }
-            });
-        }
-    }
-
-    /// Tries all actions of one intent at once; they are safe in any order.
-    async fn act_all(&mut self, actions: &[Action], intent: u64, observed: &Observed) -> Result<Turn, JournalError> {
-        let intents: Vec<u64> = actions.iter().map(|action| self.attempts.intent(action).unwrap_or(intent)).collect();
-        let attempts = actions.iter().zip(&intents).map(|(action, intent)| self.act(action, *intent, observed));
-        let answers = join_all(attempts).await;
-        let now = self.calls.now();
-        let (mut worst, mut next, mut conflict) = (None::<ProviderError>, None::<Timestamp>, None);
-        for ((action, intent), answer) in actions.iter().zip(intents).zip(answers) {
-            let answer = answer?;
-            self.was_sent(now, action, &answer, observed);
-            self.sizes.sent(now, action, &answer, &self.platform.pace);
-            if answer.is_ok() {
-                self.has_grown(now, action).await?;
-            }
-            let (not_before, done) = match answer {
-                Ok(Progress::Done(())) => (later(now, self.platform.pace.observe), true),
-                Ok(Progress::Pending { retry_after, .. }) => {
-                    let at = later(now, retry_after);
-                    next = Some(next.map_or(at, |least| least.min(at)));
-                    (at, false)
-                }
-                Err(error) if let Some((at, hold)) = self.shortage(now, action, &error) => {
-                    // Only this waits: what else is to be done can be done.
-                    self.record(self.machine.hold_since(now, now, hold)).await?;
-                    next = Some(next.map_or(at, |least| least.min(at)));
-                    (at, false)
-                }
-                Err(error) => {
-                    let replaces = worst.as_ref().is_none_or(|known| known.kind().is_transient());
-                    if error.kind() == ErrorKind::Conflict {
-                        conflict = Some(error);
-                    } else if replaces {
-                        worst = Some(error);
-                    }
-                    (now, false)
-                }
-            };
-            self.attempts.tried(action, intent, not_before, done);
-        }
-        if let Some(error) = worst {
-            if !error.kind().is_transient() {
-                let events = self.refused(now, &error);
-                if !events.is_empty() {
-                    self.record(events).await?;
-                    return Ok(Turn::Again);
-                }
-            }
-            self.acts.tell(now, "the next try", &error);
-            self.mind_throttling().await?;
-            return Ok(self.try_later(now, Some(&error)));
-        }
-        if let Some(error) = conflict {
-            // Somebody else was first: look again soon, and not at once for ever.
-            self.acts.tell(now, "the next try", &error);
-            return Ok(self.try_later(now, None));
-        }
-        self.acts.is_over();
-        Ok(next.map_or(Turn::Again, |at| Turn::Until(at.min(later(now, self.platform.pace.observe)))))
-    }
-
-    /// Acts again after a pause; the world is looked at meanwhile as always.
-    fn try_later(&mut self, now: Timestamp, error: Option<&ProviderError>) -> Turn {
-        let at = self.acts.failed(&self.calls, error);
-        self.not_before = Some(at);
-        Turn::Until(at.min(later(now, self.platform.pace.observe)))
-    }
-
-    async fn act(
-        &self,
-        action: &Action,
-        intent: u64,
-        observed: &Observed,
-    ) -> Result<Result<Progress<()>, ProviderError>, JournalError> {
-        let text = serde_json::to_string(action).expect("invariant: actions are plain data");
-        let context = self.calls.context(&[&format!("{intent} {text}")]);
-        let plan = self.machine.plan();
-        if let Err(violation) = check(&observed.world, action, &self.machine.budget(), plan.switch) {
-            tracing::error!(%action, %violation, "an action that breaks a safety rule was not tried");
-            let error = ProviderError::new(ErrorKind::Conflict, "check an action", violation.to_string());
-            return Ok(Err(error.without_effect()));
-        }
-        let _permit = self.calls.permit(&*self.journal, &self.lease).await?;
-        Ok(match action {
-            Action::Grow { fleet, to } => {
-                let Some(spec) = self.fleet_spec(fleet, *to) else { return Ok(Err(unknown_fleet(fleet))) };
-                self.calls.limited("ensure fleet", self.platform.fleets.ensure(&context, &spec)).await
-            }
-            Action::Route(change) => {
-                let assignment = assignment(change, observed);
-                let version = &observed.world.version;
-                let call = self.platform.traffic.apply(&context, &plan.route, &assignment, version);
-                self.calls.limited("apply route", call).await
-            }
-            Action::End { fleet, instances } => {
-                // Made when it is the call's turn: facts grow old in the queue.
-                let (now, freshness) = (self.calls.now(), self.calls.timeout);
-                match RetireProof::new(&observed.world, fleet, instances, now, freshness) {
-                    Ok(proof) => {
-                        self.calls.limited("retire instances", self.platform.fleets.retire(&context, &proof)).await
-                    }
-                    Err(refusal) => {
-                        let error = ProviderError::new(ErrorKind::Conflict, "retire instances", refusal.to_string());
-                        Err(error.without_effect())
-                    }
-                }
-            }
-            Action::Remove { fleet } => {
-                let call = self.platform.fleets.remove(&context, &plan.service, fleet);
-                self.calls.limited("remove fleet", call).await
-            }
-        })
-    }
-
-    fn fleet_spec(&self, fleet: &FleetId, size: u32) -> Option<FleetSpec> {
-        let plan = self.machine.plan();
-        let release = plan.release_of(fleet)?.clone();
-        Some(FleetSpec {
-            id: fleet.clone(),
-            service: plan.service.clone(),
-            release,
-            size,
-            rollout: self.machine.rollout().clone(),
-        })
-    }
-
     /// When to look again: as often as the platform's pace says, or earlier when something is due.
     fn next_turn(&self, now: Timestamp, observed: &Observed, wake: Option<Timestamp>) -> Timestamp {
         let pace = later(now, self.platform.pace.observe);
@@ -543,35 +325,4 @@ impl Driver {
         let due = due.into_iter().flatten().filter(|at| *at > now).min();
         due.map_or(pace, |at| at.min(pace))
     }
-}
-
-/// The whole state of the route after a change: those who are members and stay, and those who join.
-fn assignment(change: &RouteChange, observed: &Observed) -> Assignment {
-    let leaving: std::collections::HashSet<&InstanceId> = change.drain.iter().collect();
-    let joining: std::collections::HashSet<&InstanceId> = change.register.iter().collect();
-    let staying: std::collections::HashSet<&InstanceId> = observed
-        .traffic
-        .members
-        .iter()
-        .filter(|member| member.health != MemberHealth::Draining)
-        .map(|member| &member.instance)
-        .filter(|id| !leaving.contains(id))
-        .collect();
-    let mut members = Vec::with_capacity(staying.len() + joining.len());
-    for fleet in &observed.world.fleets {
-        for instance in &fleet.instances {
-            if let Some(endpoint) = &instance.endpoint
-                && (joining.contains(&instance.id) || staying.contains(&instance.id))
-            {
-                let (instance, fleet) = (instance.id.clone(), fleet.id.clone());
-                members.push(MemberTarget { instance, fleet, endpoint: endpoint.clone() });
-            }
-        }
-    }
-    Assignment { split: change.split.clone(), members }
-}
-
-fn unknown_fleet(fleet: &FleetId) -> ProviderError {
-    let message = format!("the release of {fleet} is not in the journal; instances of it cannot be started");
-    ProviderError::new(ErrorKind::NotFound, "ensure fleet", message).without_effect()
 }

@@ -1,6 +1,9 @@
 //! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
 
+mod command;
 mod hold;
+mod keeping;
+mod pursuit;
 mod scaling;
 mod takeover;
 
@@ -12,18 +15,12 @@ use jiff::Timestamp;
 use super::clock::later;
 use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Judgement};
-use crate::decide::{Action, Budget, Decision, Goal, Phase, World, decide, reached};
+use crate::decide::{Action, World, reached};
 use crate::model::{ApprovalName, FleetId, InstanceId, Release, RolloutId};
 use crate::plan::{Amount, Gate, Plan, Resize, Stage};
 use crate::provider::Window;
+pub use command::Command;
 use hold::Held;
-
-/// The most instances that one action names, so that no journal entry grows without bound. The rest follows at the next step.
-const MAX_NAMED: usize = 5_000;
-
-/// How often a hold begins anew because its goal was lost. Later losses only interrupt it, unless less than half of it was over:
-/// or where instances die now and then a rollout would never end.
-const MAX_NEW_HOLDS: u32 = 3;
 
 /// Where a rollout stands. Made by replaying its events; moved only by [`Machine::apply`].
 #[derive(Debug, Clone)]
@@ -95,25 +92,6 @@ impl Step {
     fn has_progress(&self, now: Timestamp) -> bool {
         self.events.iter().any(|event| matches!(event, Event::Progressed { deadline, .. } if *deadline > now))
     }
-}
-
-/// A wish of a person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Stop for a while.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Stop with all others until further notice, for a reason.
-    Freeze(String),
-    /// End the freeze.
-    Thaw,
-    /// Let a gate pass.
-    Approve(ApprovalName),
-    /// Skip the exposure stages and gates that are left.
-    Promote,
-    /// Go back.
-    Abort(String),
 }
 
 impl Machine {
@@ -232,40 +210,6 @@ impl Machine {
         self.scaled = None;
     }
 
-    fn lose(&mut self, at: Timestamp, deadline: Timestamp) {
-        self.interrupted = Some(self.hold.saturating_sub(self.held_for(at)));
-        self.anew = !self.is_forgiven(at);
-        self.reached = None;
-        self.deadline = deadline;
-    }
-
-    /// Something has to be done to reach the goal again: it is lost in earnest.
-    fn lose_in_earnest(&mut self) {
-        let Some(left) = self.interrupted.take() else { return };
-        self.losses += 1;
-        if !self.anew {
-            self.hold = left;
-        }
-    }
-
-    /// How much of the hold is over.
-    fn held_for(&self, at: Timestamp) -> Duration {
-        let left = self.reached.map(|hold_until| hold_until.duration_since(at).try_into().unwrap_or_default());
-        self.hold.saturating_sub(left.unwrap_or(self.hold))
-    }
-
-    /// Whether a loss only interrupts the hold. It begins anew after the first ones, and after those that come too soon.
-    fn is_forgiven(&self, at: Timestamp) -> bool {
-        self.losses >= MAX_NEW_HOLDS && self.held_for(at) >= self.whole_hold() / 2
-    }
-
-    fn whole_hold(&self) -> Duration {
-        match self.course {
-            Course::Forward { stage } => self.plan.stages[stage].gate.hold,
-            Course::Back { .. } => Duration::ZERO,
-        }
-    }
-
     fn intend(&mut self, actions: &[Action]) {
         self.acted = true;
         self.lose_in_earnest();
@@ -377,97 +321,6 @@ impl Machine {
         step
     }
 
-    /// What is left of the deadline after a time in which the goal was reached: a quarter of that time comes back, so that
-    /// a rare loss in a long bake is forgiven and a release that fails again and again is not: after the first losses nothing
-    /// comes back for one that comes too soon.
-    fn patience(&self, now: Timestamp) -> Duration {
-        let held = now.duration_since(self.reached_at).unsigned_abs();
-        let forgiven = self.losses < MAX_NEW_HOLDS || self.is_forgiven(now);
-        (self.left + if forgiven { held / 4 } else { Duration::ZERO }).min(self.plan.limits.progress_deadline)
-    }
-
-    /// Whether the goal's first fleet is ready and has its weight, whatever else is there.
-    fn serves(&self, world: &World, goal: &Goal) -> bool {
-        let alone = World {
-            fleets: world.fleets.iter().filter(|fleet| fleet.id == self.plan.target).cloned().collect(),
-            ..world.clone()
-        };
-        reached(&alone, goal, self.plan.switch, |size| self.enough(size))
-    }
-
-    /// The budget of the current goal.
-    pub(super) fn budget(&self) -> Budget {
-        match &self.course {
-            Course::Forward { .. } => self.plan.budget,
-            Course::Back { .. } => self.plan.way_back().map_or(self.plan.budget, |(_, budget)| budget),
-        }
-    }
-
-    fn decide(&self, world: &World, goal: &Goal, budget: &Budget) -> Decision {
-        let kept = self.keeping_what_others_started(world, goal, budget);
-        let goal = kept.as_ref().unwrap_or(goal);
-        let mut decision = decide(world, goal, &self.restrained(world, budget), self.plan.switch);
-        self.keep_what_is_healthy(world, &mut decision);
-        for action in &mut decision.actions {
-            match action {
-                Action::Route(change) => {
-                    change.register.truncate(MAX_NAMED);
-                    change.drain.truncate(MAX_NAMED);
-                }
-                Action::End { instances, .. } => instances.truncate(MAX_NAMED),
-                _ => {}
-            }
-        }
-        decision
-    }
-
-    /// The decision as a step: intents before actions, progress noted, the deadline as the latest time to wake.
-    fn pursue(&self, now: Timestamp, world: &World, goal: &Goal, decision: Decision, arrived: bool) -> Step {
-        if self.shortage_is_moot(&decision) {
-            // What is to be done is decided without it, at once.
-            return Step { events: self.go_on(now), wake: Some(now), ..Step::default() };
-        }
-        let Decision { actions, waiting } = decision;
-        let mut step = Step { actions, wake: Some(self.deadline), ..Step::default() };
-        step.waiting = waiting.iter().map(ToString::to_string).collect();
-        if step.waiting.is_empty() && !arrived {
-            step.waiting.push(format!("the world to become: {goal}"));
-        }
-        // What was reached and is lost again comes with its own deadline.
-        if !arrived && self.reached.is_none() {
-            step.events.extend(self.progress(now, score(world, goal)));
-        }
-        if !step.actions.is_empty() {
-            step.events.push(Event::Intended { actions: step.actions.clone(), at: now });
-        }
-        step
-    }
-
-    /// The first look at a goal says what progress is measured against; only what comes after it is progress.
-    fn progress(&self, now: Timestamp, score: u64) -> Option<Event> {
-        let Some(best) = self.best else { return Some(Event::Progressed { deadline: self.deadline, score }) };
-        let deadline = self.progress_deadline(now);
-        // A deadline that moves by less than a twentieth is not worth a write.
-        let worth = later(self.deadline, self.plan.limits.progress_deadline / 20);
-        (score > best && deadline >= worth).then_some(Event::Progressed { deadline, score })
-    }
-
-    /// What it means that the world can be seen again, after a time in which nobody could look, or for a driver that looks for the
-    /// first time.
-    ///
-    /// A deadline that passed in that time says nothing, and one that is near says little: what happened meanwhile has to be looked
-    /// at first.
-    pub fn looked_again(&self, now: Timestamp, first: bool) -> Vec<Event> {
-        let counts = self.outcome.is_none() && self.stopped.is_none() && self.reached.is_none() && self.held.is_none();
-        let begins = self.begins(now);
-        let deadline = later(begins, self.plan.limits.instance_deadline).min(self.progress_deadline(now));
-        let is_near = first && deadline > later(self.deadline, self.plan.limits.progress_deadline / 20);
-        if !counts || !(self.is_overdue(now) || is_near) {
-            return Vec::new();
-        }
-        vec![Event::LookedAgain { at: now, deadline }]
-    }
-
     /// The release whose image has to be there before more traffic moves away from it, if there is one.
     pub(super) fn way_back_needs(&self) -> Option<&Release> {
         let forward = matches!(self.course, Course::Forward { .. });
@@ -538,29 +391,6 @@ impl Machine {
     fn turn_back(&self, now: Timestamp, reason: Reason) -> Step {
         let deadline = self.progress_deadline(now);
         Step { events: vec![Event::TurnedBack { reason, at: now, deadline }], wake: Some(now), ..Step::default() }
-    }
-
-    /// What a person's wish changes now. Nothing when it is so already, or the rollout is over.
-    pub fn command(&self, now: Timestamp, command: Command) -> Vec<Event> {
-        let forward = matches!(self.course, Course::Forward { .. });
-        if self.outcome.is_some() || !forward {
-            return Vec::new();
-        }
-        match command {
-            Command::Pause if !self.paused => vec![Event::Paused { at: now }],
-            Command::Resume if self.paused => vec![Event::Resumed { at: now }],
-            // To go back to what worked is always allowed.
-            Command::Freeze(reason) if self.frozen.is_none() && !self.plan.returns => {
-                vec![Event::Frozen { reason, at: now }]
-            }
-            Command::Thaw if self.frozen.is_some() => vec![Event::Thawed { at: now }],
-            Command::Approve(approval) if !self.approvals.contains(&approval) => {
-                vec![Event::Approved { approval, at: now }]
-            }
-            Command::Promote if !self.promoting => vec![Event::PromotionAsked { at: now }],
-            Command::Abort(note) => self.turn_back(now, Reason::Asked { note }).events,
-            _ => Vec::new(),
-        }
     }
 
     /// A provider said that trying again does not help.
@@ -658,21 +488,4 @@ impl Machine {
 
 fn end(now: Timestamp, outcome: Outcome) -> Step {
     Step { events: vec![Event::Ended { outcome, at: now }], ..Step::default() }
-}
-
-/// How near the world is to a goal: only its growth means anything.
-fn score(world: &World, goal: &Goal) -> u64 {
-    let Some(part) = goal.fleets().first() else {
-        return u64::MAX - world.total() as u64;
-    };
-    let instances = world.fleet(&part.fleet).map_or(&[][..], |fleet| &fleet.instances);
-    let steps = instances.iter().filter(|instance| !instance.replace).map(|instance| match instance.phase {
-        Phase::Proven | Phase::Drained => 1,
-        Phase::Joining => 2,
-        Phase::Serving => 3,
-        _ => 0,
-    });
-    let others = world.total() - instances.len();
-    let weight = world.split.weight(&part.fleet).points().min(part.weight.points());
-    steps.sum::<u64>() + u64::from(weight) + 4 * (1_000_000 - (others as u64).min(1_000_000))
 }

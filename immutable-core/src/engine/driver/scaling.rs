@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Driver, Observed};
+use super::Driver;
+use super::looking::Observed;
 use crate::engine::machine::Step;
 use crate::journal::JournalError;
 

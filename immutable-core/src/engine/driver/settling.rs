@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Driver, Observed};
+use super::Driver;
+use super::looking::Observed;
 use crate::decide::Action;
 use crate::engine::event::{Event, Outcome};
 use crate::engine::hold::Hold;

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::{Driver, Observed};
+use super::Driver;
+use super::looking::Observed;
 use crate::decide::{Action, FleetView, Phase, World};
 use crate::engine::hold::Hold;
 use crate::engine::images::is_gone;
