@@ -84,20 +84,26 @@ pub fn reached(world: &World, goal: &Goal, switch: SwitchKind, enough: impl Fn(u
     let bounded =
         |fleet: &FleetView| goal.fleet(&fleet.id).is_some_and(|part| fleet.instances.len() <= part.size as usize);
     let closed = !goal.split().is_closed() || world.split.is_closed();
-    let ready = goal.fleets().first().is_none_or(|part| ready(world, part, switch, enough(part.size)));
+    let ready = goal.fleets().first().is_none_or(|part| ready(world, goal, part, switch, enough(part.size)));
     ready && closed && world.fleets.iter().all(bounded)
 }
 
-fn ready(world: &World, part: &FleetGoal, switch: SwitchKind, enough: u32) -> bool {
+fn ready(world: &World, goal: &Goal, part: &FleetGoal, switch: SwitchKind, enough: u32) -> bool {
     let Some(fleet) = world.fleet(&part.fleet) else { return false };
     let (routed, weighted) = match switch {
         SwitchKind::Weighted { .. } => (true, world.split.weight(&part.fleet) >= part.weight),
         SwitchKind::Membership => (!part.weight.is_none(), true),
     };
+    // A fleet without weight comes into traffic when those with weight are too few: it has more than the goal asks for then.
+    let short = |other: &FleetGoal| {
+        let serving = world.fleet(&other.fleet).map_or(0, |fleet| fleet.count(Phase::Serving));
+        !other.weight.is_none() && serving < other.size as usize
+    };
+    let called_in = goal.fleets().iter().any(short);
     let alone = switch == SwitchKind::Membership && part.weight == Weight::FULL;
     let others = |fleet: &FleetView| fleet.id != part.fleet && fleet.instances.iter().any(|i| i.phase.is_in_traffic());
     let ready = fleet.instances.iter().filter(|instance| match instance.phase {
-        Phase::Serving => routed && !instance.replace,
+        Phase::Serving => (routed || called_in) && !instance.replace,
         Phase::Proven | Phase::Drained => !routed && !instance.replace,
         _ => false,
     });

@@ -176,6 +176,27 @@ async fn a_broken_old_release_never_blocks_the_fix() {
     }
 }
 
+/// New instances of it are no better, and on a switch by membership the new release is called in before its stage.
+#[tokio::test(start_paused = true)]
+async fn an_old_release_that_no_new_start_mends_never_blocks_the_fix() {
+    for switch in switches() {
+        for (index, strategy) in strategies(3).into_iter().enumerate() {
+            let note = format!("strategy {index}, {switch:?}");
+            let stand = Stand::serving(switch, 3).await;
+            stand.cloud.behave(stand.id("1"), Behaviour::NeverHealthy);
+            let rollout = stand.engine.start(stand.spec("2", strategy).desired(3)).await.unwrap();
+            // One of the new ones is healthy later than the others.
+            until("started", &rollout, || !stand.ids("2").is_empty()).await;
+            let slow = stand.ids("2")[0].clone();
+            assert!(stand.cloud.make_ill(&slow));
+            tokio::time::sleep(minutes(1)).await;
+            assert!(stand.cloud.heal(&slow));
+            assert_eq!(outcome(&rollout).await, Outcome::Promoted, "{note}");
+            stand.assert_only("2", 3, &note).await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn instances_that_die_at_any_moment_are_replaced() {
     for switch in switches() {
