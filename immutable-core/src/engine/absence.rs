@@ -14,6 +14,8 @@ use crate::provider::FleetsState;
 #[derive(Debug, Default)]
 pub(super) struct Absence {
     last: Option<Arc<FleetsState>>,
+    /// When an instance was listed for the first time, as long as a list may be older than that.
+    young: HashMap<InstanceId, Timestamp>,
     /// Since when an instance has been missing.
     missing: HashMap<InstanceId, Timestamp>,
     /// What was ended by us, and when the platform has said so: nobody waits for it, and a list that is older shows it in vain.
@@ -26,38 +28,62 @@ impl Absence {
         self.ended.extend(instances.iter().map(|id| (id.clone(), said)));
     }
 
-    /// The list together with what is only missing from it for now.
-    pub(super) fn fill(&mut self, now: Timestamp, lag: Duration, mut listed: FleetsState) -> Arc<FleetsState> {
+    /// The list together with what is only missing from it for now. It was asked for at one time and has come at another: what it
+    /// shows is older than the first by the lag at the most.
+    pub(super) fn fill(
+        &mut self,
+        asked: Timestamp,
+        now: Timestamp,
+        lag: Duration,
+        mut listed: FleetsState,
+    ) -> Arc<FleetsState> {
         let present: HashSet<InstanceId> =
             if self.last.is_some() { ids(&listed).cloned().collect() } else { HashSet::new() };
         self.missing.retain(|id, _| !present.contains(id));
+        self.note_the_young(asked, now, lag, &listed);
         for fleet in self.last.take().iter().flat_map(|last| &last.fleets) {
             let missing = fleet.instances.iter().filter(|instance| !present.contains(&instance.id));
-            let kept: Vec<_> = missing.filter(|instance| self.is_only_missing(now, lag, instance)).cloned().collect();
+            let kept: Vec<_> =
+                missing.filter(|instance| self.is_only_missing(asked, now, lag, instance)).cloned().collect();
             put(&mut listed, fleet, kept);
         }
-        let is_recent = |said: Option<Timestamp>| said.is_some_and(|said| later(said, lag) > now);
+        let is_recent = |said: Option<Timestamp>| said.is_some_and(|said| later(said, lag) > asked);
         self.ended.retain(|id, said| present.contains(id) || is_recent(*said));
-        self.end_again(now, lag, &mut listed);
+        self.end_again(asked, lag, &mut listed);
         let all = Arc::new(listed);
         self.last = Some(Arc::clone(&all));
         all
     }
 
+    fn note_the_young(&mut self, asked: Timestamp, now: Timestamp, lag: Duration, listed: &FleetsState) {
+        let known: HashSet<&InstanceId> = self.last.iter().flat_map(|last| ids(last)).collect();
+        let new = ids(listed).filter(|id| !known.contains(id)).map(|id| (id.clone(), now));
+        self.young.extend(new);
+        self.young.retain(|_, first| later(*first, lag) > asked);
+    }
+
     /// What a list shows that is older than its end.
-    fn end_again(&self, now: Timestamp, lag: Duration, listed: &mut FleetsState) {
+    fn end_again(&self, asked: Timestamp, lag: Duration, listed: &mut FleetsState) {
         let is_ending =
-            |id: &InstanceId| self.ended.get(id).copied().flatten().is_some_and(|said| later(said, lag) > now);
+            |id: &InstanceId| self.ended.get(id).copied().flatten().is_some_and(|said| later(said, lag) > asked);
         let instances = listed.fleets.iter_mut().flat_map(|fleet| &mut fleet.instances);
         for instance in instances.filter(|instance| is_ending(&instance.id)) {
             instance.lifecycle = Lifecycle::Ending;
         }
     }
 
-    fn is_only_missing(&mut self, now: Timestamp, lag: Duration, instance: &ObservedInstance) -> bool {
+    fn is_only_missing(
+        &mut self,
+        asked: Timestamp,
+        now: Timestamp,
+        lag: Duration,
+        instance: &ObservedInstance,
+    ) -> bool {
         let goes = matches!(instance.lifecycle, Lifecycle::Dead | Lifecycle::Ending);
+        let goes = goes || self.ended.contains_key(&instance.id);
         let since = *self.missing.entry(instance.id.clone()).or_insert(now);
-        let kept = !goes && !self.ended.contains_key(&instance.id) && later(since, lag) > now;
+        // What goes is gone once it is missing, but not from a list that may be older than its start.
+        let kept = (!goes || self.young.contains_key(&instance.id)) && later(since, lag) > asked;
         if !kept {
             self.missing.remove(&instance.id);
         }
@@ -114,43 +140,57 @@ mod tests {
         let mut absence = Absence::default();
         let both = list(&[("a", &[("a-1", Running), ("a-2", Running)])]);
         let one = list(&[("a", &[("a-2", Running)])]);
-        assert_eq!(names(&absence.fill(at(0), LAG, both.clone())), ["a-1", "a-2"]);
-        assert_eq!(names(&absence.fill(at(5), LAG, one.clone())), ["a-2", "a-1"]);
-        assert_eq!(names(&absence.fill(at(14), LAG, one.clone())), ["a-2", "a-1"]);
+        assert_eq!(names(&absence.fill(at(0), at(0), LAG, both.clone())), ["a-1", "a-2"]);
+        assert_eq!(names(&absence.fill(at(5), at(5), LAG, one.clone())), ["a-2", "a-1"]);
+        assert_eq!(names(&absence.fill(at(14), at(14), LAG, one.clone())), ["a-2", "a-1"]);
         // Seen again: its time begins anew.
-        assert_eq!(names(&absence.fill(at(15), LAG, both)), ["a-1", "a-2"]);
-        assert_eq!(names(&absence.fill(at(16), LAG, one.clone())), ["a-2", "a-1"]);
-        assert_eq!(names(&absence.fill(at(25), LAG, one.clone())), ["a-2", "a-1"]);
-        assert_eq!(names(&absence.fill(at(26), LAG, one)), ["a-2"]);
+        assert_eq!(names(&absence.fill(at(15), at(15), LAG, both)), ["a-1", "a-2"]);
+        assert_eq!(names(&absence.fill(at(16), at(16), LAG, one.clone())), ["a-2", "a-1"]);
+        assert_eq!(names(&absence.fill(at(25), at(25), LAG, one.clone())), ["a-2", "a-1"]);
+        assert_eq!(names(&absence.fill(at(26), at(26), LAG, one)), ["a-2"]);
     }
 
     #[test]
     fn a_whole_fleet_can_be_missing_for_a_while() {
         let mut absence = Absence::default();
-        let _ = absence.fill(at(0), LAG, list(&[("a", &[("a-1", Lifecycle::Running)])]));
-        let empty = absence.fill(at(1), LAG, list(&[]));
+        let _ = absence.fill(at(0), at(0), LAG, list(&[("a", &[("a-1", Lifecycle::Running)])]));
+        let empty = absence.fill(at(1), at(1), LAG, list(&[]));
         assert_eq!((empty.fleets.len(), names(&empty)), (1, vec!["a-1"]));
-        assert_eq!(absence.fill(at(11), LAG, list(&[])).fleets.len(), 0);
+        assert_eq!(absence.fill(at(11), at(11), LAG, list(&[])).fleets.len(), 0);
     }
 
     #[test]
     fn what_was_to_go_is_gone_at_once() {
         let mut absence = Absence::default();
         let going = [("a-1", Lifecycle::Ending), ("a-2", Lifecycle::Dead), ("a-3", Lifecycle::Running)];
-        let _ = absence.fill(at(0), LAG, list(&[("a", &going)]));
+        let _ = absence.fill(at(0), at(0), LAG, list(&[("a", &going)]));
         absence.ended(&["a-3".parse().unwrap()], None);
-        assert_eq!(names(&absence.fill(at(1), LAG, list(&[("a", &[])]))), Vec::<&str>::new());
+        assert_eq!(names(&absence.fill(at(10), at(10), LAG, list(&[("a", &[])]))), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_was_ended_just_after_its_start_is_not_gone_for_a_list_from_before_it() {
+        use Lifecycle::{Ending, Running};
+        let mut absence = Absence::default();
+        let _ = absence.fill(at(0), at(0), LAG, list(&[("a", &[("a-1", Running)])]));
+        let _ = absence.fill(at(20), at(20), LAG, list(&[("a", &[("a-1", Running), ("a-2", Running)])]));
+        absence.ended(&["a-1".parse().unwrap(), "a-2".parse().unwrap()], Some(at(21)));
+        let before = absence.fill(at(22), at(22), LAG, list(&[("a", &[("a-1", Running)])]));
+        let told: Vec<_> = before.fleets[0].instances.iter().map(|i| (i.id.as_str(), i.lifecycle)).collect();
+        assert_eq!(told, [("a-1", Ending), ("a-2", Ending)]);
+        // A list from after its start misses it because it is gone.
+        assert_eq!(names(&absence.fill(at(30), at(30), LAG, list(&[("a", &[])]))), Vec::<&str>::new());
     }
 
     #[test]
     fn what_was_ended_does_not_come_back_in_an_older_list() {
         let mut absence = Absence::default();
         let running = list(&[("a", &[("a-1", Lifecycle::Running), ("a-2", Lifecycle::Running)])]);
-        let _ = absence.fill(at(0), LAG, running.clone());
+        let _ = absence.fill(at(0), at(0), LAG, running.clone());
         absence.ended(&["a-1".parse().unwrap()], Some(at(0)));
         absence.ended(&["a-2".parse().unwrap()], None);
         let mut lifecycles = |second| {
-            let filled = absence.fill(at(second), LAG, running.clone());
+            let filled = absence.fill(at(second), at(second), LAG, running.clone());
             filled.fleets[0].instances.iter().map(|instance| instance.lifecycle).collect::<Vec<_>>()
         };
         assert_eq!(lifecycles(9), [Lifecycle::Ending, Lifecycle::Running]);
@@ -159,9 +199,18 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_takes_its_time_is_older_by_it() {
+        let mut absence = Absence::default();
+        let _ = absence.fill(at(0), at(0), LAG, list(&[("a", &[("a-1", Lifecycle::Running)])]));
+        absence.ended(&["a-1".parse().unwrap()], Some(at(1)));
+        let slow = absence.fill(at(2), at(15), LAG, list(&[("a", &[])]));
+        assert_eq!((names(&slow), slow.fleets[0].instances[0].lifecycle), (vec!["a-1"], Lifecycle::Ending));
+    }
+
+    #[test]
     fn where_lists_do_not_lag_nothing_is_kept() {
         let mut absence = Absence::default();
-        let _ = absence.fill(at(0), Duration::ZERO, list(&[("a", &[("a-1", Lifecycle::Running)])]));
-        assert_eq!(absence.fill(at(1), Duration::ZERO, list(&[])).fleets.len(), 0);
+        let _ = absence.fill(at(0), at(0), Duration::ZERO, list(&[("a", &[("a-1", Lifecycle::Running)])]));
+        assert_eq!(absence.fill(at(1), at(1), Duration::ZERO, list(&[])).fleets.len(), 0);
     }
 }

@@ -16,6 +16,8 @@ use crate::provider::Pace;
 pub(super) struct Unsettled {
     /// Requests whose answer was lost. An action is here once.
     lost: Vec<Lost>,
+    /// Fleets that have grown, to what, and until when lists may not show it.
+    grown: Vec<(FleetId, u32, Timestamp)>,
     /// When something was changed last.
     changed: Option<Timestamp>,
     /// Since when something waits for a lost answer.
@@ -50,6 +52,10 @@ impl Unsettled {
     /// A request was sent; its answer was lost, or is known.
     pub(super) fn sent(&mut self, now: Timestamp, action: &Action, lost: bool, version: &RouteVersion, pace: &Pace) {
         self.changed = Some(now);
+        if let (Action::Grow { fleet, to }, false) = (action, lost) {
+            self.grown.retain(|(known, ..)| known != fleet);
+            self.grown.push((fleet.clone(), *to, later(now, pace.list_lag)));
+        }
         if lost {
             self.lost.retain(|known| known.action != *action);
             let until = later(now, pace.ambiguity_horizon);
@@ -60,6 +66,7 @@ impl Unsettled {
     /// The world was looked at, and the look began at this time.
     pub(super) fn looked(&mut self, begun: Timestamp, world: &World) {
         self.lost.retain(|lost| !lost.is_over(begun, world));
+        self.grown.retain(|(.., until)| *until > begun);
     }
 
     /// Leaves out what must wait; says until when and for what, for people.
@@ -84,6 +91,11 @@ impl Unsettled {
                 waits(lost.text());
                 return false;
             }
+            // What was started and is not shown yet has its place in the surge all the same.
+            if let Some((at, fleet)) = self.grown_unseen(action, world) {
+                waits((at, format!("lists of the platform to show what was started of {fleet}, at {at}")));
+                return false;
+            }
             // A fleet may have instances that the list does not show yet.
             if let (Action::Remove { fleet }, Some(at)) = (action, listed) {
                 waits((at, format!("lists of the platform to show all instances of {fleet}, at {at}")));
@@ -93,6 +105,13 @@ impl Unsettled {
         });
         self.waits_since = opposed.then(|| self.waits_since.unwrap_or(now));
         first
+    }
+
+    /// Another fleet than the one that is to grow has grown, and the list does not show it yet.
+    fn grown_unseen<'a>(&'a self, action: &Action, world: &World) -> Option<(Timestamp, &'a FleetId)> {
+        let Action::Grow { fleet: next, .. } = action else { return None };
+        let mut others = self.grown.iter().filter(|(fleet, ..)| fleet != next);
+        others.find(|(fleet, to, _)| alive(world, fleet) < *to).map(|(fleet, _, until)| (*until, fleet))
     }
 
     /// Until when a rollout must not end so, and for what, for people: nobody would look after what still happens.
@@ -120,7 +139,7 @@ impl Unsettled {
     }
 
     /// When lists show everything that was changed.
-    fn listed(&self, pace: &Pace) -> Option<Timestamp> {
+    pub(super) fn listed(&self, pace: &Pace) -> Option<Timestamp> {
         self.changed.map(|at| later(at, pace.list_lag))
     }
 }
@@ -198,6 +217,23 @@ mod tests {
             split: Split::closed(),
             version: "1".parse().unwrap(),
         }
+    }
+
+    #[test]
+    fn what_was_started_and_is_not_listed_yet_has_its_place_in_the_surge() {
+        let (mut unsettled, pace, at) =
+            (Unsettled::default(), Pace::default(), |second| Timestamp::constant(second, 0));
+        let mut kept = |now, grown: Action| {
+            unsettled.sent(at(0), &grown, false, &"1".parse().unwrap(), &pace);
+            unsettled.looked(at(now), &world());
+            let mut actions = vec![grow("a", 3), grow("b", 1)];
+            let _ = unsettled.hold_back(at(now), &world(), &pace, &mut actions);
+            actions
+        };
+        assert_eq!(kept(9, grow("a", 2)), [grow("a", 3)]);
+        // It is shown, or would be.
+        assert_eq!(kept(9, grow("a", 1)), [grow("a", 3), grow("b", 1)]);
+        assert_eq!(kept(10, grow("a", 2)), [grow("a", 3), grow("b", 1)]);
     }
 
     #[test]

@@ -141,3 +141,19 @@ async fn what_is_not_listed_yet_is_not_left_over() {
     let left = left_over(Pace { list_lag: Duration::ZERO, ..Pace::default() }).await;
     assert!(left.iter().any(|left| *left > 0), "{left:?}");
 }
+
+/// A rollout that is superseded as soon as it has started instances that the lists do not show yet.
+#[tokio::test(start_paused = true)]
+async fn what_a_superseded_rollout_started_has_its_place_in_the_surge() {
+    for strategy in [Strategy::blue_green(), Strategy::rolling()] {
+        let stand = Stand::serving(switches()[0], 3).await;
+        let (_, engine) = lagging(&stand, true, Pace::default());
+        let rollout = engine.start(stand.spec("2", strategy.clone())).await.unwrap();
+        until("started", &rollout, || !stand.ids("2").is_empty()).await;
+        let next = engine.supersede(stand.spec("3", strategy)).await.unwrap();
+        assert_eq!(outcome(&next).await, Outcome::Promoted);
+        let (peak, most) = (stand.cloud.peak_instances(), next.plan().budget.ceiling());
+        assert!(peak <= most, "{peak} of {most}:\n{}", stand.cloud.log().join("\n"));
+        stand.assert_only("3", 3, "superseded").await;
+    }
+}

@@ -44,7 +44,7 @@ impl Driver {
         if let Some(since) = self.seen_at.replace(now).filter(|_| self.blind) {
             self.assessor.was_blind(since, now);
         }
-        let fleets = self.absence.fill(now, self.platform.pace.list_lag, fleets);
+        let fleets = self.absence.fill(begun, now, self.platform.pace.list_lag, fleets);
         let assessment = self.assessor.assess(now, &self.machine, &fleets, &traffic);
         Ok(Observed {
             begun,

@@ -13,8 +13,9 @@ impl Driver {
             return Ok(());
         };
         let now = self.calls.now();
-        // What was sent and may still land is no less dangerous for the other one.
-        let quiet = [self.unsettled.last_lands(), self.machine.quiet_until(now)].into_iter().flatten().max();
+        // What was sent and may still land is no less dangerous for the other one, and what lists do not show yet is there all the same.
+        let listed = self.unsettled.listed(&self.platform.pace).filter(|at| *at > now);
+        let quiet = [self.unsettled.last_lands(), self.machine.quiet_until(now), listed].into_iter().flatten().max();
         let end = Event::Ended { outcome: Outcome::Superseded { by: next.rollout().clone() }, at: now };
         let quiet = quiet.map(|until| next.begin_quietly(now, until)).unwrap_or_default();
         let all: Vec<Event> = [end.clone()].into_iter().chain(to).chain(quiet).collect();
