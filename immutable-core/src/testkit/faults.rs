@@ -59,6 +59,8 @@ pub struct Faults {
     pub shortage: u32,
     /// The most instances that may exist; `None`: no limit.
     pub quota: Option<usize>,
+    /// Of a thousand windows of ten minutes, in how many others have used up the quota but for up to three instances.
+    pub crowded: u32,
     /// How many zones there are; instances are started in them by turns. Zero is one zone that is never lost.
     pub zones: u32,
     /// Of a thousand hours of a zone, in how many it is lost: its instances die together, and it starts none for a while.
@@ -95,6 +97,8 @@ pub enum FaultKind {
     Falters,
     /// There is no capacity for a while.
     Shortage,
+    /// There is hardly any quota left for a while.
+    Crowded,
     /// A zone is lost.
     ZoneLoss,
 }
@@ -125,7 +129,7 @@ impl Faults {
         let mut rate = |most: u64| if random.below(2) == 0 { 0 } else { 1 + random.narrow(most) };
         let (slow, throttled, lost, doubled, late) = (rate(100), rate(100), rate(100), rate(100), rate(50));
         let (partial, lagging, never_boots, dies, falters) = (rate(200), rate(200), rate(50), rate(50), rate(50));
-        let (shortage, zone_loss) = (rate(200), rate(50));
+        let (shortage, crowded, zone_loss) = (rate(200), rate(200), rate(50));
         let mut time = |most: u64| Duration::from_millis(random.below(most));
         Self {
             seed,
@@ -146,6 +150,7 @@ impl Faults {
             lifetime: time(7_200_000),
             shortage,
             quota: None,
+            crowded,
             zones: 3,
             zone_loss,
             skew: SignedDuration::from_millis(time(4_000).as_millis().try_into().unwrap_or(0))
@@ -176,6 +181,7 @@ impl Faults {
             FaultKind::Dies => self.dies,
             FaultKind::Falters => self.falters,
             FaultKind::Shortage => self.shortage,
+            FaultKind::Crowded => self.crowded,
             FaultKind::ZoneLoss => self.zone_loss,
         }
     }
@@ -210,6 +216,14 @@ impl State {
     pub(super) fn is_short(&mut self) -> bool {
         let window = self.now.as_secs() / SHORTAGE.as_secs();
         self.strike(FaultKind::Shortage, None, window).is_some()
+    }
+
+    /// Whether the quota has no room now for so many more instances.
+    pub(super) fn is_over_quota(&mut self, more: usize) -> bool {
+        let window = self.now.as_secs() / SHORTAGE.as_secs();
+        let full = self.options.faults.quota.is_some_and(|quota| self.machines.len() + more > quota);
+        let room = self.strike(FaultKind::Crowded, None, window).map(|mut random| random.below(4));
+        full || room.is_some_and(|room| more as u64 > room)
     }
 
     /// The zone in which the next instance is started: the first, by turns, that is not lost now.
@@ -342,9 +356,11 @@ mod tests {
     async fn without_capacity_nothing_starts_and_over_the_quota_neither() {
         let short = Faults { shortage: 1_000, ..Faults::default() };
         let full = Faults { quota: Some(1), ..Faults::default() };
-        for (faults, kind) in [(short, ErrorKind::Capacity), (full, ErrorKind::Quota)] {
+        let crowded = Faults { crowded: 1_000, ..Faults::default() };
+        let cases = [(short, ErrorKind::Capacity), (full, ErrorKind::Quota), (crowded, ErrorKind::Quota)];
+        for (faults, kind) in cases {
             let cloud = cloud(faults);
-            let error = cloud.platform().fleets.ensure(&cx(), &fleet(&cloud, "1", 2)).await.expect_err("no room");
+            let error = cloud.platform().fleets.ensure(&cx(), &fleet(&cloud, "1", 4)).await.expect_err("no room");
             assert_eq!((error.kind(), error.effect()), (kind, Effect::None));
             assert!(cloud.instances().is_empty());
         }

@@ -63,6 +63,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops at the first surprise"))]
 
+mod by_hand;
 mod changes;
 mod clock;
 pub mod conformance;
@@ -91,9 +92,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::model::{Fingerprint, FleetId, Image, InstanceId, LaunchSpec, Release, ReleaseId, Split};
+use crate::model::{Image, LaunchSpec, Release, ReleaseId, Split};
 use crate::provider::{Effect, ErrorKind, Member, Pace, Platform};
-use machine::Machine;
 use operation::Failure;
 use state::State;
 
@@ -155,49 +155,6 @@ impl SimCloud {
             state.behaviours.insert(release, behaviour);
             state.record(&format!("by hand: release {release} is {behaviour:?}"));
         });
-    }
-
-    /// Makes an instance stop by itself. Whether there is such an instance.
-    pub fn kill(&self, instance: &InstanceId) -> bool {
-        self.by_hand("kill", instance, |now, machine| machine.killed = machine.killed.or(Some(now)))
-    }
-
-    /// Makes every look at an instance bad. Whether there is such an instance.
-    pub fn make_ill(&self, instance: &InstanceId) -> bool {
-        self.by_hand("make ill", instance, |_, machine| machine.ill = true)
-    }
-
-    /// Undoes [`make_ill`](Self::make_ill). Whether there is such an instance.
-    pub fn heal(&self, instance: &InstanceId) -> bool {
-        self.by_hand("heal", instance, |_, machine| machine.ill = false)
-    }
-
-    /// Makes an instance run other content than it was started from. Whether there is such an instance.
-    pub fn drift(&self, instance: &InstanceId) -> bool {
-        let content = Fingerprint::of(format!("drift of {instance}"));
-        self.by_hand("drift", instance, |_, machine| machine.image = content)
-    }
-
-    /// Brings a fleet to a size as an autoscaler does: starts what is missing of its release, and ends what is too many, the newest
-    /// first and without a drain. Whether there is such a fleet.
-    pub fn scale(&self, fleet: &FleetId, size: u32) -> bool {
-        self.with(|state| state.scale(fleet, size))
-    }
-
-    /// Deletes the image of a version, whatever uses it: instances that run go on, and no other can be started. Whether it was there.
-    pub fn delete_image(&self, version: &str) -> bool {
-        self.with(|state| {
-            state.record(&format!("by hand: delete image {version}"));
-            state.set_removed(version, true)
-        })
-    }
-
-    /// Undoes [`delete_image`](Self::delete_image). Whether it was gone.
-    pub fn restore_image(&self, version: &str) -> bool {
-        self.with(|state| {
-            state.record(&format!("by hand: restore image {version}"));
-            state.set_removed(version, false)
-        })
     }
 
     /// Makes the next calls of an operation fail, so many times, after what was asked for before.
@@ -273,21 +230,6 @@ impl SimCloud {
     /// How many calls of each operation arrived.
     pub fn calls(&self) -> BTreeMap<Operation, u64> {
         self.with(|state| state.calls.clone())
-    }
-
-    fn by_hand(
-        &self,
-        what: &str,
-        instance: &InstanceId,
-        change: impl FnOnce(std::time::Duration, &mut Machine),
-    ) -> bool {
-        self.with(|state| {
-            let now = state.now;
-            let Some(machine) = state.machines.get_mut(instance) else { return false };
-            change(now, machine);
-            state.record(&format!("by hand: {what} {instance}"));
-            true
-        })
     }
 
     /// Looks at, or changes, the cloud as it is at this moment.

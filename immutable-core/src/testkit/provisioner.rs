@@ -66,7 +66,7 @@ impl State {
         let missing = (spec.size as usize).saturating_sub(alive);
         let new = || Fleet { spec: spec.clone(), wanted: 0 };
         self.fleets.entry(id.clone()).or_insert_with(new);
-        if missing > 0 && self.options.faults.quota.is_some_and(|quota| self.machines.len() + missing > quota) {
+        if missing > 0 && self.is_over_quota(missing) {
             return refuse(ErrorKind::Quota, format!("fleet {id}: {missing} more are over the quota of instances"));
         }
         if missing > 0 && self.is_short() {

@@ -55,6 +55,19 @@ impl Route {
         self.members.retain(|id, member| !member.out.is_some_and(drained) && there.contains_key(id));
     }
 
+    /// Takes a member out. Whether there was such a member in use.
+    pub(super) fn take_out(&mut self, instance: &InstanceId, now: Duration) -> bool {
+        let Some(member) = self.members.get_mut(instance).filter(|member| member.out.is_none()) else { return false };
+        member.out = Some(now);
+        self.version += 1;
+        true
+    }
+
+    pub(super) fn move_weights(&mut self, split: &Split) {
+        self.split = split.clone();
+        self.version += 1;
+    }
+
     fn version(&self) -> RouteVersion {
         RouteVersion::new(self.version.to_string()).expect("invariant: digits are a route version")
     }
