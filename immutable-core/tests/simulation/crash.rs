@@ -1,5 +1,6 @@
 //! The driver killed before and after every append to the journal and every changing call, and its successor too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +20,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::rules;
-use crate::world::{engine, spec};
+use crate::rules::Judge;
+use crate::story::Story;
+use crate::watch::Watch;
+use crate::world::{engine, service, spec};
 
 /// Counts the points at which a driver can be killed, and stops it at one of them.
 #[derive(Debug, Clone)]
@@ -142,13 +145,14 @@ async fn run(switch: SwitchKind, strategy: &Strategy, behaviour: Behaviour, kill
     assert_eq!(installed.unwrap(), Outcome::Promoted);
     cloud.behave(cloud.release("2").id(), behaviour);
     cloud.keep_changes();
+    let watch = Watch::new(&cloud);
     let (all, mut kills, mut drivers) = (kills, kills.iter(), 1);
-    let (outcome, budget) = loop {
+    let outcome = loop {
         let kill = kills.next();
         let fuse = Fuse::new(kill.copied().unwrap_or(u64::MAX));
-        let fused = Fused { fuse: fuse.clone(), good: cloud.platform(), journal: journal.clone() };
+        let fused = Fused { fuse: fuse.clone(), good: watch.platform(), journal: journal.clone() };
         let parts = (Arc::new(fused.clone()), Arc::new(fused.clone()));
-        let platform = Platform { fleets: parts.0, traffic: parts.1, ..cloud.platform() };
+        let platform = Platform { fleets: parts.0, traffic: parts.1, ..watch.platform() };
         drivers += 1;
         let engine = engine(&cloud, platform, fused, drivers);
         // The very first append is part of the start itself.
@@ -165,13 +169,17 @@ async fn run(switch: SwitchKind, strategy: &Strategy, behaviour: Behaviour, kill
                     return None;
                 }
                 let outcome = outcome.unwrap_or_else(|_| panic!("no end, killed at {all:?}: {:#?}", started.status()));
-                break (outcome.unwrap(), started.plan().budget);
+                break outcome.unwrap();
             }
         }
     };
     tokio::time::sleep(Duration::from_mins(5)).await;
     let note = || format!("{strategy:?} on {switch:?}, killed at {all:?}\n{}", cloud.log().join("\n"));
-    assert_eq!(rules::broken(&cloud.take_changes(), &budget, switch), Vec::<String>::new(), "{}", note());
+    let story = Story::read(journal.list(&service()).await.unwrap());
+    let judge = Judge { story: &story, watch: &watch, switch, drifted: BTreeSet::new() };
+    let mut violations = judge.broken(&cloud.take_changes());
+    violations.extend(story.broken(&watch.measured()));
+    assert_eq!(violations, Vec::<String>::new(), "{}", note());
     let promoted = outcome == Outcome::Promoted;
     let winner = cloud.release(if promoted { "2" } else { "1" }).id();
     let instances = cloud.instances();

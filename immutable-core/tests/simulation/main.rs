@@ -7,16 +7,20 @@
 
 mod broken;
 mod crash;
+mod draw;
+mod inputs;
+mod random;
 mod rules;
+mod story;
+mod watch;
 mod world;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use immutable_core::testkit::Fault;
-use world::{Report, run};
+use world::{Off, Report, run};
 
 /// How many seeds the normal test run takes.
 const SEEDS: u64 = 500;
@@ -50,17 +54,20 @@ fn every_seed_keeps_every_rule_and_tells_the_same_story_twice() {
         running.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     all.sort_by_key(|(seed, _)| *seed);
-    let (mut outcomes, mut struck, mut time) = (BTreeMap::<String, u64>::new(), 0, Duration::ZERO);
+    let (mut outcomes, mut struck, mut given, mut time) = (BTreeMap::<String, u64>::new(), 0, 0, Duration::ZERO);
     for (seed, found) in all {
         if let Some(violation) = &found.violation {
             explain(seed, violation, one.is_some());
         }
         *outcomes.entry(found.outcome).or_default() += 1;
         struck += found.struck;
+        given += found.given;
         time += found.time;
     }
     let days = time.as_secs() / 86_400;
-    println!("{count} seeds from {from}, each twice: {struck} faults, {days} simulated days, {outcomes:?}");
+    println!(
+        "{count} seeds from {from}, each twice: {struck} faults, {given} inputs, {days} simulated days, {outcomes:?}"
+    );
 }
 
 /// What is kept of a seed: a long run has no room for all their traces.
@@ -68,41 +75,54 @@ struct Found {
     violation: Option<String>,
     outcome: String,
     struck: usize,
+    given: usize,
     time: Duration,
 }
 
 fn twice(seed: u64) -> Found {
-    let report = run(seed, BTreeSet::new(), None);
-    let again = run(seed, BTreeSet::new(), None);
+    let report = run(seed, &Off::default(), None);
+    let again = run(seed, &Off::default(), None);
     assert_eq!(report.trace, again.trace, "seed {seed} tells two stories: cargo xtask simulate --seed {seed}");
-    let Report { violations, outcome, struck, time, .. } = report;
-    Found { violation: violations.into_iter().next(), outcome, struck: struck.len(), time }
+    let Report { violations, outcome, struck, given, time, .. } = report;
+    let violation = violations.into_iter().next();
+    Found { violation, outcome, struck: struck.len(), given: given.len(), time }
 }
 
-/// Tells the shortest story in which the seed fails, and how to see it again.
+/// Tells the shortest story in which the seed breaks the same rule, and how to see it again.
 fn explain(seed: u64, violation: &str, whole: bool) -> ! {
-    let report = run(seed, BTreeSet::new(), None);
+    let report = run(seed, &Off::default(), None);
     if whole {
         println!("{}", report.trace.join("\n"));
     }
-    println!("seed {seed}: {violation}; looking for the faults that it takes");
-    let faults = shrink(seed, &report);
-    let trace = run(seed, off(&report, &faults), None).trace.join("\n");
-    panic!("{violation}\nwith {faults:#?}\n{trace}\nrepeat it: cargo xtask simulate --seed {seed}");
+    println!("seed {seed}: {violation}; looking for the faults and inputs that it takes");
+    let off = shrink(seed, rule(violation), &report);
+    let Report { trace, violations, struck, given, .. } = run(seed, &off, None);
+    let struck: Vec<_> = struck.iter().map(|fault| format!("{fault:?}")).collect();
+    let (trace, violation, struck) = (trace.join("\n"), violations.join("\n"), struck.join("\n"));
+    panic!("{violation}\nwith {given:?}\n{struck}\n{trace}\nrepeat it: cargo xtask simulate --seed {seed}");
 }
 
-fn off(report: &Report, kept: &BTreeSet<Fault>) -> BTreeSet<Fault> {
-    report.struck.difference(kept).copied().collect()
+/// The rule that a violation is about: `rule 4`.
+fn rule(violation: &str) -> &str {
+    let from = violation.find("rule ").unwrap_or(0);
+    violation[from..].split(',').next().unwrap_or_default()
 }
 
-/// The faults without which it does not fail any more: each is switched off for good if it fails all the same.
-fn shrink(seed: u64, report: &Report) -> BTreeSet<Fault> {
-    let mut kept = report.struck.clone();
-    for fault in &report.struck {
-        kept.remove(fault);
-        if run(seed, off(report, &kept), None).violations.is_empty() {
-            kept.insert(*fault);
+/// What can be left out: each input and each fault is, for good, if the same rule is broken all the same.
+fn shrink(seed: u64, broken: &str, report: &Report) -> Off {
+    let mut off = Off::default();
+    let mut try_without = |leave: &dyn Fn(&mut Off)| {
+        let mut more = off.clone();
+        leave(&mut more);
+        if run(seed, &more, None).violations.iter().any(|violation| rule(violation) == broken) {
+            off = more;
         }
+    };
+    for input in &report.given {
+        try_without(&|off| _ = off.inputs.insert(*input));
     }
-    kept
+    for fault in &report.struck {
+        try_without(&|off| _ = off.faults.insert(*fault));
+    }
+    off
 }

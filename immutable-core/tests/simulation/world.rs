@@ -1,21 +1,33 @@
-//! One random rollout: a cloud, a journal, drivers that come and go, and a person who changes their mind.
+//! One random rollout: a cloud, a journal, drivers that come and go, and people who change their minds.
+
+mod end;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use immutable_core::engine::{Engine, Entropy, Event, Outcome, Rollout};
+use immutable_core::engine::{Engine, Outcome, Rollout, StartError};
 use immutable_core::journal::{Journal, MemoryJournal};
-use immutable_core::model::{FleetId, ServiceName, Weight};
-use immutable_core::plan::{Amount, RolloutSpec, StageSpec, Strategy};
+use immutable_core::model::{FleetId, InstanceId, RolloutId, ServiceName, Split, Weight};
+use immutable_core::plan::{RolloutSpec, Strategy};
 use immutable_core::provider::{Platform, SwitchKind};
-use immutable_core::testkit::{Behaviour, Fault, Faults, SimCloud, SimOptions};
+use immutable_core::testkit::{Fault, Faults, SimCloud};
+use jiff::Timestamp;
 
-use crate::broken::{Broken, LetsStaleDriversWrite};
-use crate::rules;
+use crate::broken::Broken;
+use crate::draw;
+use crate::inputs::{Input, Kind, is_on, schedule};
+use crate::random::Random;
+use crate::watch::Watch;
 
 /// Longer than any rollout of these may take; the longest bake is an hour.
 const BOUND: Duration = Duration::from_hours(24);
+
+/// What is left out of a seed, to see whether it fails without it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Off {
+    pub(crate) faults: BTreeSet<Fault>,
+    pub(crate) inputs: BTreeSet<Input>,
+}
 
 /// What came of one seed.
 pub(crate) struct Report {
@@ -23,39 +35,8 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<String>,
     pub(crate) outcome: String,
     pub(crate) struck: BTreeSet<Fault>,
+    pub(crate) given: BTreeSet<Input>,
     pub(crate) time: Duration,
-}
-
-/// Random numbers of a seed: splitmix64.
-#[derive(Debug)]
-pub(crate) struct Random(AtomicU64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(AtomicU64::new(seed.wrapping_mul(0xa076_1d64_78bd_642f)))
-    }
-
-    fn below(&self, limit: u64) -> u64 {
-        self.next_u64() % limit
-    }
-
-    fn seconds(&self, limit: u64) -> Duration {
-        Duration::from_secs(self.below(limit))
-    }
-
-    fn count(&self, limit: u64) -> Amount {
-        Amount::Count(u32::try_from(self.below(limit)).unwrap())
-    }
-}
-
-impl Entropy for Random {
-    fn next_u64(&self) -> u64 {
-        let step = 0x9e37_79b9_7f4a_7c15;
-        let mut mixed = self.0.fetch_add(step, Ordering::Relaxed).wrapping_add(step);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
 }
 
 pub(crate) fn service() -> ServiceName {
@@ -71,71 +52,85 @@ pub(crate) fn engine(cloud: &SimCloud, platform: Platform, journal: impl Journal
     Engine::builder(platform).journal(journal).clock(cloud.clock()).entropy(Random::new(seed)).owner(owner).build()
 }
 
-/// Runs one seed to its end, without the faults that are switched off.
-pub(crate) fn run(seed: u64, off: BTreeSet<Fault>, broken: Option<Broken>) -> Report {
+/// Runs one seed to its end, without what is left out.
+pub(crate) fn run(seed: u64, off: &Off, broken: Option<Broken>) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async { World::new(seed, off, broken).await.play().await })
 }
 
 struct World {
     seed: u64,
-    random: Random,
+    off: Off,
     cloud: SimCloud,
+    watch: Watch,
+    horizon: Duration,
     journal: MemoryJournal,
     switch: SwitchKind,
     strategy: Strategy,
     desired: u32,
+    /// What served before is broken, the new release is good, and the cloud is only slow: it must go out.
+    is_fix: bool,
     broken: Option<Broken>,
     drivers: u64,
-    /// The newest version that was rolled out.
-    newest: &'static str,
-    /// The journal's entry at which the rollout of the simulation begins.
-    installed: usize,
+    given: BTreeSet<Input>,
+    drifted: BTreeSet<InstanceId>,
+    ill: Vec<InstanceId>,
+    /// When somebody last laid hands on the cloud.
+    edited: Timestamp,
+    aborted: Vec<(RolloutId, Timestamp)>,
     told: Vec<String>,
+    violations: Vec<String>,
 }
 
 impl World {
-    async fn new(seed: u64, off: BTreeSet<Fault>, broken: Option<Broken>) -> Self {
+    async fn new(seed: u64, off: &Off, broken: Option<Broken>) -> Self {
         let random = Random::new(seed);
-        let step = Weight::basis_points([1, 100, 500][usize::try_from(random.below(3)).unwrap()]).unwrap();
-        let switch = if random.below(2) == 0 { SwitchKind::Membership } else { SwitchKind::Weighted { step } };
-        let options = SimOptions {
-            switch,
-            boot: random.seconds(90),
-            register_after: random.seconds(30),
-            drain_for: random.seconds(60),
-            end_after: random.seconds(60),
-            ..SimOptions::default()
-        };
+        let options = draw::options(&random);
+        let switch = options.switch;
         let (cloud, journal) = (SimCloud::new(options), MemoryJournal::new());
         let desired = 1 + u32::try_from(random.below(4)).unwrap();
         let first = engine(&cloud, cloud.platform(), journal.clone(), seed);
         let installing = first.start(spec(&cloud, "1", Strategy::blue_green(), desired)).await.unwrap();
         assert_eq!(installing.wait().await.unwrap(), Outcome::Promoted, "seed {seed}");
-        let installed = journal.list(&service()).await.unwrap().len();
-        let strategy = strategy(&random, desired);
-        cloud.behave(cloud.release("2").id(), behaviour(&random));
-        let mut faults = Faults { off, ..Faults::swarm(seed) };
-        if matches!(broken, Some(Broken::NoHorizon | Broken::Nothing)) {
+        let drain_time = random.seconds(60) * u32::from(random.below(2) == 0);
+        let strategy = draw::strategy(&random, desired, switch).drain_time(drain_time);
+        let is_fix = random.below(8) == 0;
+        let mut faults = Faults { off: off.faults.clone(), ..Faults::swarm(seed) };
+        if is_fix {
+            draw::break_what_serves(&random, &cloud);
+            faults = draw::only_slow(faults);
+        } else {
+            cloud.behave(cloud.release("2").id(), draw::behaviour(&random));
+        }
+        if broken.is_some_and(Broken::is_about_late_requests) {
             // Rare otherwise: a request that lands long after its caller gave up.
             (faults.late, faults.late_by) = (200, Duration::from_mins(5));
         }
+        // No request may land later than the platform says.
+        let horizon = faults.late_by + faults.slow_by + faults.lag_by + random.seconds(60);
         cloud.set_faults(faults);
         cloud.keep_changes();
-        let told = vec![format!("seed {seed}: {desired} on {switch:?}, {strategy:?}")];
+        let told = vec![format!("seed {seed}: {desired} on {switch:?}, fix {is_fix}, {strategy:?}")];
         Self {
             seed,
-            random,
-            cloud,
+            off: off.clone(),
+            watch: Watch::new(&cloud),
+            horizon,
             journal,
             switch,
             strategy,
             desired,
+            is_fix,
             broken,
             drivers: 0,
-            newest: "2",
-            installed,
+            given: BTreeSet::new(),
+            drifted: BTreeSet::new(),
+            ill: Vec::new(),
+            edited: cloud.now(),
+            aborted: Vec::new(),
             told,
+            violations: Vec::new(),
+            cloud,
         }
     }
 
@@ -146,23 +141,26 @@ impl World {
     fn driver(&mut self) -> Engine {
         self.drivers += 1;
         let seed = self.seed.wrapping_mul(1_000) + self.drivers;
-        let platform = self.broken.map_or_else(|| self.cloud.platform(), |broken| broken.platform(&self.cloud));
-        if self.broken == Some(Broken::StaleDrivers) {
-            return engine(&self.cloud, platform, LetsStaleDriversWrite(self.journal.clone()), seed);
+        let mut platform = self.watch.platform();
+        platform.pace.ambiguity_horizon = self.horizon;
+        match self.broken {
+            None => engine(&self.cloud, platform, self.journal.clone(), seed),
+            Some(broken) => broken.engine(&self.cloud, platform, &self.journal, seed),
         }
-        engine(&self.cloud, platform, self.journal.clone(), seed)
     }
 
-    /// Starts the rollout, or takes it over, however often the platform refuses. `None` when it is over, or no driver can begin.
-    async fn go_on(&mut self, engine: &Engine, starts: bool) -> Option<Rollout> {
+    /// Starts what is to be started, or takes it over, however often the platform refuses. `None` when it is over, or nobody can.
+    async fn patiently(
+        &mut self,
+        start: impl AsyncFn(&Self) -> Result<Option<Rollout>, StartError>,
+    ) -> Option<Rollout> {
         for _ in 0..1_000 {
-            let gone_on = if starts {
-                engine.start(spec(&self.cloud, "2", self.strategy.clone(), self.desired)).await.map(Some)
-            } else {
-                engine.recover(&service()).await
-            };
-            match gone_on {
+            match start(self).await {
                 Ok(rollout) => return rollout,
+                Err(error @ (StartError::Plan(_) | StartError::Live { .. })) => {
+                    self.tell(error);
+                    return None;
+                }
                 Err(error) => self.tell(error),
             }
             tokio::time::sleep(Duration::from_secs(7)).await;
@@ -170,60 +168,85 @@ impl World {
         None
     }
 
-    async fn play(mut self) -> Report {
-        let mut engine = self.driver();
-        let Some(mut rollout) = self.go_on(&engine, true).await else {
-            let violations = vec![format!("rule 9, progress: no driver begins: {:?}", self.told.last())];
-            return Report { violations, ..self.report(String::new(), Vec::new(), &[]) };
+    async fn start(&mut self, engine: &Engine) -> Option<Rollout> {
+        let go = async |world: &Self| {
+            engine.start(spec(&world.cloud, "2", world.strategy.clone(), world.desired)).await.map(Some)
         };
-        let budget = rollout.plan().budget;
-        let mut others = Vec::new();
-        for _ in 0..self.random.below(8) {
-            tokio::time::sleep(self.random.seconds(240)).await;
-            let choice = self.random.below(12);
-            self.tell(format!("choice {choice}"));
-            match choice {
-                0 => _ = rollout.pause().await,
-                1 => _ = rollout.resume().await,
-                2 => _ = rollout.abort("a change of mind").await,
-                3 => _ = rollout.promote().await,
-                4 => self.kill_somebody(),
-                9 => engine.freeze("an incident").await,
-                10 => engine.thaw().await,
-                11 => {
-                    if let Some(next) = self.supersede(&engine).await {
-                        rollout = next;
-                    }
-                }
-                5 | 6 => {
-                    drop(engine);
-                    tokio::time::sleep(self.random.seconds(900)).await;
-                    engine = self.driver();
-                    let Some(next) = self.go_on(&engine, false).await else { break };
-                    rollout = next;
-                }
-                _ => {
-                    // The driver before this one lives on, and learns that it is fenced.
-                    others.push(std::mem::replace(&mut engine, self.driver()));
-                    let Some(next) = self.go_on(&engine, false).await else { break };
-                    rollout = next;
-                }
-            }
-        }
-        engine.thaw().await;
-        let _ = rollout.resume().await;
-        let end = tokio::time::timeout(BOUND, rollout.wait()).await;
-        let waiting = rollout.status().waiting;
-        self.settle(end.ok().map(|end| end.map_err(|error| error.to_string())), &waiting, budget).await
+        self.patiently(go).await
     }
 
-    /// Release 3 takes the place of 2, if the platform answers.
-    async fn supersede(&mut self, engine: &Engine) -> Option<Rollout> {
-        match engine.supersede(spec(&self.cloud, "3", self.strategy.clone(), self.desired)).await {
-            Ok(rollout) => {
-                self.newest = "3";
-                Some(rollout)
+    async fn recover(&mut self, engine: &Engine) -> Option<Rollout> {
+        self.patiently(async |_| engine.recover(&service()).await).await
+    }
+
+    async fn play(mut self) -> Report {
+        let mut engine = self.driver();
+        let Some(mut rollout) = self.start(&engine).await else {
+            self.violations.push(format!("rule 9, progress: no driver begins: {:?}", self.told.last()));
+            return self.report(String::new()).await;
+        };
+        let begun = self.cloud.now();
+        let mut others = Vec::new();
+        for (after, input) in schedule(self.seed, &self.off.inputs) {
+            if self.is_fix && !input.kind.spares_a_fix() {
+                continue;
             }
+            let wait = (begun + after).duration_since(self.cloud.now()).max(jiff::SignedDuration::ZERO);
+            if tokio::time::timeout(wait.unsigned_abs(), rollout.wait()).await.is_ok_and(|end| end.is_ok()) {
+                break;
+            }
+            self.given.insert(input);
+            self.tell(format!("{input:?}"));
+            let random = input.random(self.seed);
+            if matches!(input.kind, Kind::Crash | Kind::Rival) {
+                let before = std::mem::replace(&mut engine, self.driver());
+                if input.kind == Kind::Rival {
+                    others.push(before);
+                } else {
+                    drop(before);
+                    tokio::time::sleep(random.seconds(900)).await;
+                }
+                let Some(next) = self.recover(&engine).await else { break };
+                rollout = next;
+            } else if let Some(next) = self.give(input, &random, &engine, &rollout).await {
+                rollout = next;
+            }
+        }
+        let end = self.see_it_through(&engine, &rollout).await;
+        let end = self.regret(&engine, end).await;
+        self.settle(end).await
+    }
+
+    /// A wish of a person, or their hands on the cloud. The rollout that goes on after it, if it is another one.
+    async fn give(&mut self, input: Input, random: &Random, engine: &Engine, rollout: &Rollout) -> Option<Rollout> {
+        match input.kind {
+            Kind::Pause => _ = rollout.pause().await,
+            Kind::Resume => _ = rollout.resume().await,
+            Kind::Promote => _ = rollout.promote().await,
+            Kind::Approve => approve(rollout).await,
+            Kind::Freeze => engine.freeze("an incident").await,
+            Kind::Thaw => engine.thaw().await,
+            Kind::Abort => {
+                if rollout.abort("a change of mind").await.is_ok() {
+                    self.aborted.push((rollout.id(), self.cloud.now()));
+                }
+            }
+            Kind::RollBack => match engine.roll_back(&service(), &self.cloud.release("1").id()).await {
+                Ok(rollout) => return Some(rollout),
+                Err(error) => self.tell(error),
+            },
+            Kind::Supersede => return self.supersede(input, random, engine).await,
+            _ => self.lay_hands_on(input.kind, random),
+        }
+        None
+    }
+
+    /// Yet another release takes the place of the one that goes out, if the platform answers.
+    async fn supersede(&mut self, input: Input, random: &Random, engine: &Engine) -> Option<Rollout> {
+        let version = ["3", "4"][usize::try_from(input.nth).unwrap()];
+        self.cloud.behave(self.cloud.release(version).id(), draw::behaviour(random));
+        match engine.supersede(spec(&self.cloud, version, self.strategy.clone(), self.desired)).await {
+            Ok(rollout) => Some(rollout),
             Err(error) => {
                 self.tell(error);
                 // It may have come so far that nobody drives it.
@@ -232,92 +255,79 @@ impl World {
         }
     }
 
-    fn kill_somebody(&mut self) {
+    fn lay_hands_on(&mut self, kind: Kind, random: &Random) {
+        self.edited = self.cloud.now();
         let instances = self.cloud.instances();
-        if !instances.is_empty() {
-            let index = usize::try_from(self.random.below(instances.len() as u64)).unwrap();
-            self.cloud.kill(&instances[index].id);
+        let Some(id) = random.of(&instances).map(|instance| instance.id.clone()) else { return };
+        match kind {
+            Kind::Kill => _ = self.cloud.kill(&id),
+            Kind::End => _ = self.cloud.end(&id),
+            Kind::TakeOut => _ = self.cloud.take_out(&id),
+            Kind::MakeIll => {
+                self.cloud.make_ill(&id);
+                self.ill.push(id);
+            }
+            Kind::Heal => self.ill.drain(..).for_each(|id| _ = self.cloud.heal(&id)),
+            Kind::Drift => {
+                self.cloud.drift(&id);
+                self.drifted.insert(id);
+            }
+            _ => {
+                let fleets: BTreeSet<FleetId> = instances.into_iter().map(|instance| instance.fleet).collect();
+                if let (SwitchKind::Weighted { step }, Some(first), Some(last)) =
+                    (self.switch, fleets.first(), fleets.last())
+                {
+                    let steps = u64::from(Weight::FULL.points() / step.points());
+                    let points = step.points() * u16::try_from(random.below(steps + 1)).unwrap();
+                    let weight = |points| Weight::basis_points(points).unwrap();
+                    let split =
+                        [(first.clone(), weight(points)), (last.clone(), weight(Weight::FULL.points() - points))];
+                    let split = if first == last { Split::all_to(first.clone()) } else { Split::new(split).unwrap() };
+                    self.cloud.move_weights(&split);
+                }
+            }
         }
     }
 
-    async fn settle(
-        self,
+    /// Somebody lifts what people have stopped, approves after a while, and in the end decides where data are missing.
+    async fn see_it_through(&mut self, engine: &Engine, rollout: &Rollout) -> Option<Result<Outcome, String>> {
+        engine.thaw().await;
+        let _ = rollout.resume().await;
+        for patience in [Duration::from_mins(30), Duration::from_hours(1), BOUND] {
+            if let Ok(end) = tokio::time::timeout(patience, rollout.wait()).await {
+                return Some(end.map_err(|error| error.to_string()));
+            }
+            approve(rollout).await;
+            if patience > Duration::from_mins(30) {
+                let _ = rollout.promote().await;
+            }
+        }
+        self.tell(format!("waits for {:?}", rollout.status().waiting));
+        None
+    }
+
+    /// What was promoted is wanted back, where people are like that.
+    async fn regret(
+        &mut self,
+        engine: &Engine,
         end: Option<Result<Outcome, String>>,
-        waiting: &[String],
-        budget: immutable_core::decide::Budget,
-    ) -> Report {
-        // Whatever goes last is gone by then.
-        tokio::time::sleep(Duration::from_mins(10)).await;
-        let mut violations = rules::broken(&self.cloud.take_changes(), &budget, self.switch);
-        let events = self.events().await;
-        violations.extend(self.end(end.as_ref(), waiting, &events));
-        let outcome = match end {
-            Some(Ok(Outcome::Promoted)) => "promoted".to_owned(),
-            Some(Ok(Outcome::RolledBack { .. })) => "rolled back".to_owned(),
-            Some(Ok(other)) => other.to_string().split(':').next().unwrap_or_default().to_owned(),
-            other => format!("{other:?}"),
-        };
-        self.report(outcome, violations, &events)
-    }
-
-    fn report(mut self, outcome: String, violations: Vec<String>, events: &[Event]) -> Report {
-        self.tell(&outcome);
-        let mut trace = self.told;
-        trace.extend(self.cloud.log());
-        trace.extend(events.iter().map(|event| format!("{event:?}")));
-        let time = self.cloud.now().duration_since(immutable_core::testkit::VirtualClock::START).unsigned_abs();
-        Report { trace, violations, outcome, struck: self.cloud.struck(), time }
-    }
-
-    async fn events(&self) -> Vec<Event> {
-        let entries = self.journal.list(&service()).await.unwrap();
-        let bodies = entries.into_iter().skip(self.installed).map(|entry| entry.body);
-        bodies.flat_map(|body| serde_json::from_value::<Vec<Event>>(body["events"].clone()).unwrap()).collect()
-    }
-
-    /// The rules about the end: progress, no leak, return.
-    fn end(&self, end: Option<&Result<Outcome, String>>, waiting: &[String], events: &[Event]) -> Vec<String> {
-        let winner = match end {
-            None => return vec![format!("rule 9, progress: no end within {BOUND:?}; waits for {waiting:?}")],
-            Some(Err(error)) => return vec![format!("rule 9, progress: {error}")],
-            Some(Ok(Outcome::Promoted)) => self.cloud.release(self.newest).id(),
-            Some(Ok(Outcome::RolledBack { to, .. })) => *to,
-            Some(Ok(_)) => return Vec::new(),
-        };
-        let fleet = FleetId::of(&service(), &winner);
-        let mut violations = Vec::new();
-        if let Some(left) = self.cloud.instances().iter().find(|instance| instance.fleet != fleet) {
-            violations.push(format!("rule 7, no leak: {} of fleet {} is left", left.id, left.fleet));
+    ) -> Option<Result<Outcome, String>> {
+        let input = Input { kind: Kind::Regret, nth: 0 };
+        let regrets = is_on(self.seed, Kind::Regret) && !self.off.inputs.contains(&input) && !self.is_fix;
+        if !regrets || end != Some(Ok(Outcome::Promoted)) {
+            return end;
         }
-        let last = events.iter().rposition(|event| matches!(event, Event::Started { .. })).unwrap_or_default();
-        let turned_back = events[last..].iter().any(|event| matches!(event, Event::TurnedBack { .. }));
-        if turned_back && winner == self.cloud.release(self.newest).id() {
-            violations.push("rule 10, return: it turned back, and is promoted".to_owned());
-        }
-        violations
+        self.given.insert(input);
+        tokio::time::sleep(input.random(self.seed).seconds(600)).await;
+        let back = async |world: &Self| engine.roll_back(&service(), &world.cloud.release("1").id()).await.map(Some);
+        let Some(rollout) = self.patiently(back).await else { return end };
+        self.see_it_through(engine, &rollout).await
     }
 }
 
-fn behaviour(random: &Random) -> Behaviour {
-    match random.below(8) {
-        0 => Behaviour::NeverHealthy,
-        1 => Behaviour::NeverBoots,
-        2 => Behaviour::DiesAfter(random.seconds(900)),
-        3 => Behaviour::UnhealthyAfter(random.seconds(900)),
-        _ => Behaviour::Good,
+async fn approve(rollout: &Rollout) {
+    let gates = rollout.plan().stages.iter().map(|stage| &stage.gate);
+    for approval in gates.filter_map(|gate| gate.approval.clone()) {
+        let _ = rollout.approve(approval).await;
     }
-}
-
-fn strategy(random: &Random, desired: u32) -> Strategy {
-    let whole = |name: &str, weight| StageSpec::new(name, weight).size(Amount::Percent(100));
-    let strategy = match random.below(4) {
-        0 => Strategy::blue_green(),
-        1 => Strategy::rolling(),
-        2 => Strategy::rolling().max_surge(Amount::Count(1)).max_unavailable(random.count(u64::from(desired.min(2)))),
-        _ => {
-            let stages = [whole("dark", Weight::NONE).hold(random.seconds(600)), whole("all", Weight::FULL)];
-            Strategy::stages("own", stages).retain_old_for(random.seconds(600))
-        }
-    };
-    strategy.bake(random.seconds(3_600))
 }

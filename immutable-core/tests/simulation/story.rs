@@ -1,0 +1,197 @@
+//! What the journal tells, and the rules about it: who may write, what ends, who goes back to what, and what passes a gate.
+
+use std::time::Duration;
+
+use immutable_core::decide::Budget;
+use immutable_core::engine::{Event, Outcome};
+use immutable_core::journal::Entry;
+use immutable_core::model::{ReleaseId, RolloutId};
+use immutable_core::plan::Plan;
+use jiff::Timestamp;
+
+use crate::watch::Measured;
+
+/// The one bound on a metric that the strategies have: at most so many errors of a hundred, of at least so many requests.
+pub(crate) const MOST_ERRORS: u64 = 2;
+/// See [`MOST_ERRORS`].
+pub(crate) const LEAST_REQUESTS: u64 = 500;
+
+/// So often may one intent follow the same one without anything between them. Where answers are lost and lists lag, it takes
+/// several tries; a driver that never stops writing tries for ever.
+const SAME_INTENTS: usize = 25;
+
+/// All that was written about a service.
+pub(crate) struct Story {
+    entries: Vec<(u64, Timestamp)>,
+    pub(crate) rollouts: Vec<Told>,
+}
+
+/// All that was written about one rollout.
+pub(crate) struct Told {
+    pub(crate) id: RolloutId,
+    pub(crate) plan: Plan,
+    /// What happened, and when it was written.
+    pub(crate) events: Vec<(Timestamp, Event)>,
+}
+
+impl Told {
+    pub(crate) fn turned_back(&self) -> Option<Timestamp> {
+        self.events.iter().find(|(_, event)| matches!(event, Event::TurnedBack { .. })).map(|(at, _)| *at)
+    }
+
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        self.events.iter().find_map(|(_, event)| match event {
+            Event::Ended { outcome, .. } => Some(outcome),
+            _ => None,
+        })
+    }
+
+    /// The release that it says serves alone at its end.
+    pub(crate) fn winner(&self) -> Option<ReleaseId> {
+        match self.outcome()? {
+            Outcome::Promoted => Some(self.plan.release.id()),
+            Outcome::RolledBack { to, .. } => Some(*to),
+            _ => None,
+        }
+    }
+
+    fn is_about(&self, wanted: &impl Fn(&Event) -> bool, before: usize) -> bool {
+        self.events[..before].iter().any(|(_, event)| wanted(event))
+    }
+}
+
+impl Story {
+    pub(crate) fn read(entries: Vec<Entry>) -> Self {
+        let mut story = Self { entries: Vec::new(), rollouts: Vec::new() };
+        for entry in entries {
+            story.entries.push((entry.epoch, entry.at));
+            for event in serde_json::from_value::<Vec<Event>>(entry.body["events"].clone()).unwrap() {
+                if let Event::Started { rollout, plan, .. } = &event {
+                    let (id, plan) = (rollout.clone(), (**plan).clone());
+                    story.rollouts.push(Told { id, plan, events: Vec::new() });
+                }
+                story.rollouts.last_mut().unwrap().events.push((entry.at, event));
+            }
+        }
+        story
+    }
+
+    pub(crate) fn last(&self) -> &Told {
+        self.rollouts.last().unwrap()
+    }
+
+    pub(crate) fn knows(&self, rollout: &RolloutId) -> bool {
+        self.rollouts.iter().any(|told| told.id == *rollout)
+    }
+
+    /// How far the world might sag by what was sent at a time, and how long whoever was drained had at the least.
+    pub(crate) fn limits_at(&self, sent: Timestamp) -> (Budget, Duration) {
+        let began = |told: &&Told| told.events[0].0 <= sent;
+        let told = self.rollouts.iter().rev().find(began).unwrap_or(&self.rollouts[0]);
+        let back = told.turned_back().filter(|at| *at <= sent).and_then(|_| told.plan.way_back());
+        (back.map_or(told.plan.budget, |(_, budget)| budget), told.plan.limits.drain_time)
+    }
+
+    /// What the journal says that must not be.
+    pub(crate) fn broken(&self, measured: &[Measured]) -> Vec<String> {
+        let mut violations = Vec::new();
+        if let Some(pair) = self.entries.windows(2).find(|pair| pair[0].0 > pair[1].0) {
+            violations.push(format!("rule 6, single writer: epoch {} wrote after {}", pair[1].0, pair[0].0));
+        }
+        for (index, told) in self.rollouts.iter().enumerate() {
+            let rules = [told.ends(), told.repeats(), self.returns(index), told.gates(measured)];
+            violations.extend(rules.into_iter().flatten().map(|text| format!("{text} (rollout {})", told.id)));
+        }
+        violations
+    }
+
+    /// Whoever asked a rollout to go back, and was told that it does, is not disappointed.
+    pub(crate) fn heeds_abort(&self, rollout: &RolloutId, at: Timestamp) -> Option<String> {
+        let told = self.rollouts.iter().find(|told| told.id == *rollout)?;
+        let heeds = |event: &Event| matches!(event, Event::TurnedBack { .. } | Event::Ended { .. });
+        let heeded = told.events.iter().any(|(then, event)| *then <= at && heeds(event));
+        (!heeded).then(|| format!("rule 10, return: {rollout} was aborted at {at}, and goes on"))
+    }
+
+    /// Whoever goes back goes back to what was proven before, and through no stage.
+    fn returns(&self, index: usize) -> Option<String> {
+        let told = &self.rollouts[index];
+        if let Some(Outcome::RolledBack { to, .. }) = told.outcome() {
+            let mut before = self.rollouts[..index].iter();
+            if !before.any(|earlier| earlier.plan.release.id() == *to && earlier.outcome() == Some(&Outcome::Promoted))
+            {
+                return Some(format!("rule 10, return: went back to {to}, which was never proven"));
+            }
+        }
+        let back = told.events.iter().position(|(_, event)| matches!(event, Event::TurnedBack { .. }))?;
+        let forward = |event: &Event| {
+            matches!(event, Event::StageEntered { .. } | Event::Ended { outcome: Outcome::Promoted, .. })
+        };
+        told.events[back..]
+            .iter()
+            .find(|(_, event)| forward(event))
+            .map(|(_, event)| format!("rule 10, return: it turned back, and then: {event}"))
+    }
+}
+
+impl Told {
+    /// After the end there is nothing more to write.
+    fn ends(&self) -> Option<String> {
+        let end = self.events.iter().position(|(_, event)| matches!(event, Event::Ended { .. }))?;
+        let (_, more) = self.events.get(end + 1)?;
+        Some(format!("rule 9, progress: it ended, and then: {more}"))
+    }
+
+    /// Who waits does not write.
+    fn repeats(&self) -> Option<String> {
+        let same = |first: &Event, next: &Event| match (first, next) {
+            (Event::Intended { actions: first, .. }, Event::Intended { actions: next, .. }) => first == next,
+            _ => false,
+        };
+        let mut runs = self.events.chunk_by(|first, next| same(&first.1, &next.1));
+        let run = runs.find(|run| run.len() > SAME_INTENTS)?;
+        Some(format!("rule 9, progress: {} times in a row: {}", run.len(), run[0].1))
+    }
+
+    /// No gate opens without its data and its approval, unless a person skips it.
+    fn gates(&self, measured: &[Measured]) -> Option<String> {
+        let mut stage = 0;
+        for (index, (at, event)) in self.events.iter().enumerate() {
+            let next = match event {
+                Event::StageEntered { stage, .. } => *stage,
+                Event::Ended { outcome: Outcome::Promoted, .. } => self.plan.stages.len(),
+                _ => continue,
+            };
+            let gate = &self.plan.stages[std::mem::replace(&mut stage, next)].gate;
+            if self.is_about(&|event| matches!(event, Event::PromotionAsked { .. }), index) {
+                continue;
+            }
+            if let Some(approval) = &gate.approval
+                && !self
+                    .is_about(&|event| matches!(event, Event::Approved { approval: of, .. } if of == approval), index)
+            {
+                return Some(format!("rule 12, no data is not a pass: {event} without the approval {approval}"));
+            }
+            let reached = |(_, event): &(Timestamp, Event)| matches!(event, Event::GoalReached { .. });
+            let since =
+                self.events[..index].iter().rev().take_while(|(_, event)| !is_stage(event)).filter(|e| reached(e));
+            let since = since.last().map(|(at, _)| *at);
+            let is_of = |m: &&Measured| m.at <= *at && m.fleet == self.plan.target && Some(m.window.from) >= since;
+            let last = measured.iter().rfind(is_of);
+            if !gate.checks.is_empty() && !last.is_some_and(Measured::passes) {
+                return Some(format!("rule 12, no data is not a pass: {event} with {last:?}"));
+            }
+        }
+        None
+    }
+}
+
+fn is_stage(event: &Event) -> bool {
+    matches!(event, Event::StageEntered { .. })
+}
+
+impl Measured {
+    fn passes(&self) -> bool {
+        self.whole >= LEAST_REQUESTS && 100 * self.part <= MOST_ERRORS * self.whole
+    }
+}
