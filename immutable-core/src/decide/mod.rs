@@ -10,6 +10,8 @@ mod proof;
 mod rules;
 mod share;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use action::{Action, Decision, RouteChange, Waiting};

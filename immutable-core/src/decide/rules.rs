@@ -105,10 +105,11 @@ fn surge(world: &World, fleet: &FleetId, to: u32, budget: &Budget) -> Result<(),
 fn end(world: &World, fleet: &FleetId, instances: &[InstanceId], budget: &Budget) -> Result<(), Violation> {
     let view = known(world, fleet)?;
     let known: HashMap<&InstanceId, &InstanceView> = view.instances.iter().map(|i| (&i.id, i)).collect();
-    let mut usable = 0;
+    let (mut usable, mut counted) = (0, HashSet::new());
     for id in instances {
         let instance = known.get(id).ok_or_else(|| unknown("instance", id.as_str()))?;
-        usable += usize::from(is_usable(instance));
+        // Whoever is named twice is ended once.
+        usable += usize::from(is_usable(instance) && counted.insert(id));
         let phase = instance.phase;
         if !matches!(phase, Phase::Pending | Phase::Unproven | Phase::Proven | Phase::Drained | Phase::Ending) {
             return Err(Violation::Undrained { instance: id.clone(), phase });
