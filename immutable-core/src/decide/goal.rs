@@ -149,6 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_goal_is_counted_over_all_its_fleets() {
+        let part = |fleet: &str, size| FleetGoal { fleet: fleet.parse().expect("name"), size, weight: Weight::NONE };
+        assert_eq!(Goal::new([part("a", 4), part("b", u32::MAX)]).map(|goal| goal.total()), Ok(4_294_967_299));
+    }
+
+    #[test]
     fn an_impossible_goal_is_refused() {
         let part = |fleet: &str, size, percent| FleetGoal {
             fleet: fleet.parse().expect("name"),

@@ -253,7 +253,7 @@ fn drain_surplus(
         for id in candidates {
             let rest = capacity[index] - 1;
             let carried = match switch {
-                SwitchKind::Membership => total > 1 || required == 0,
+                SwitchKind::Membership => true,
                 SwitchKind::Weighted { step } => {
                     world.split.weight(sides[index].id).points() <= limit(rest, required, step)
                 }

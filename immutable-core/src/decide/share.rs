@@ -128,6 +128,8 @@ mod tests {
             // Too little in all: in proportion to what is proven.
             (&[(1, 10_000, 10_000), (1, 0, 0)], 4, &[5_000, 5_000]),
             (&[(0, 10_000, 10_000), (1, 0, 0)], 4, &[0, 10_000]),
+            // What is left over goes to whom the rounding took most from, not to whom has most.
+            (&[(3, 10_000, 10_000), (4, 0, 0)], 8, &[4_286, 5_714]),
             // Nothing proven at all: as it is.
             (&[(0, 10_000, 0), (0, 0, 10_000)], 4, &[10_000, 0]),
             // Three fleets: V2 is given up for V3, V1 holds what V3 cannot carry yet.

@@ -6,6 +6,7 @@ use notation::{awaited, case, written};
 mod any_world;
 mod judge;
 mod notation;
+mod proof;
 mod reached;
 
 /// Each case is two lines: a question, then its answer behind `=`.
@@ -74,6 +75,8 @@ fn a_weighted_switch_is_moved_as_far_as_capacity_allows() {
             = route old=10000 -old0 -old1; wait room new 4
         4 0 1 step 1: ~gone at 5000 [] new at 5000 [S S S S] toward new 4@10000
             = route new=10000
+        2 1 0 step 1: ~gone at 5000 [] new at 5000 [a a] toward new 2@10000
+            = grow new 3; wait room new 1; wait proof new 2
         3 0 0 step 1: old at 10000 [S S S] toward nothing
             = wait capacity 3 of 3
         3 0 3 step 1: old at 10000 [S S S] toward nothing
@@ -152,6 +155,8 @@ fn what_is_too_many_goes_cheapest_first_and_never_below_what_has_to_serve() {
             = end old old3; grow new 1; route new=10000 +old2; wait room new 1; wait balancer old 2
         3 2 0 members: old at 0 [j j P D] new at 0 [S S] toward new 2@10000
             = end old old3 old2; route new=10000 -old1; wait balancer old 2; wait capacity 2 of 3
+        2 4 0 members: a at 0 [D D] b at 0 [D D] toward new 2@10000
+            = end b b0 b1; grow new 2; route new=10000 +a0 +a1
         2 2 0 step 1: old at 10000 [S S j j] toward old 2@10000
             = route old=10000 -old2 -old3; wait balancer old 2; wait capacity 2 of 2
         2 2 0 step 1: old at 10000 [S j j j] toward old 2@10000
@@ -176,6 +181,8 @@ fn an_instance_that_runs_another_image_is_replaced_in_place() {
             = route new=10000 -old0 -old1 -old2; wait room new 2
         3 3 0 step 1: old at 6666 [S S S] new at 3334 [S!] toward new 3@10000
             = grow new 3; route new=3334 old=6666 -old0; wait room new 1
+        3 3 0 step 1: old at 7000 [S S S] new at 3000 [S!] toward new 3@10000
+            = grow new 3; route old=10000; wait room new 1
         3 3 0 step 1: old at 6666 [S S] new at 3334 [S!] toward new 3@10000
             = grow new 4; wait capacity 3 of 3
         3 3 0 step 1: old at 6666 [S! S! S!] new at 3334 [S] toward new 3@10000
@@ -212,6 +219,8 @@ fn a_switch_by_membership_admits_only_whom_the_goal_gives_traffic() {
             = route new=10000 -old0 -old1 -old2
         3 3 1 members: old at 0 [S S S] new at 0 [S S S] toward new 3@10000
             = route new=10000 -old0 -old1 -old2
+        4 4 0 members: old at 0 [S] new at 0 [S j P P] toward old 4@10000 new 4@0
+            = grow old 4; route old=10000 +new2; wait balancer new 1
         2 2 2 members: old at 0 [S S] toward nothing
             = route -old0 -old1
         2 2 1 members: old at 0 [S S] toward nothing
