@@ -60,3 +60,21 @@ impl fmt::Debug for Lease {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FileJournal, Journal};
+
+    #[tokio::test]
+    async fn a_lease_that_is_given_back_is_free_though_an_operation_still_uses_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = FileJournal::open(directory.path()).unwrap();
+        let (service, owner) = ("web".parse().unwrap(), "owner-1".parse().unwrap());
+        let (lease, _) = journal.take_over(&service, &owner).await.unwrap();
+        let in_use = lease.guard.clone();
+        journal.take_over(&service, &owner).await.unwrap_err();
+        journal.release(lease).await.unwrap();
+        assert_eq!(journal.take_over(&service, &owner).await.unwrap().0.epoch(), 2);
+        drop(in_use);
+    }
+}

@@ -105,5 +105,12 @@ mod tests {
         let (lease, _) = contract::taken(&MemoryJournal::new()).await;
         let error = MemoryJournal::new().check(&lease).await.unwrap_err();
         assert!(matches!(error, JournalError::LeaseUnusable { .. }), "{error}");
+        // Nor is it fenced by an epoch that is lower.
+        let journal = MemoryJournal::new();
+        let (_first, (second, _)) = (contract::taken(&journal).await, contract::taken(&journal).await);
+        let other = MemoryJournal::new();
+        let (_held, _) = contract::taken(&other).await;
+        let error = other.check(&second).await.unwrap_err();
+        assert!(matches!(error, JournalError::LeaseUnusable { .. }), "{error}");
     }
 }

@@ -250,6 +250,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_that_is_none_or_cannot_be_used_is_an_error_and_not_an_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/store");
+        let store = DirectoryStore::open(&path).unwrap();
+        assert!(path.is_dir());
+        let (other, after) = (RecordKey::new("api", "r-1").unwrap(), RecordKey::new("api", "-").unwrap());
+        fs::write(path.join("api"), "a file where a folder should be").unwrap();
+        let error = store.list_after(&after).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot list "), "{error}");
+        assert!(matches!(store.create(&other, b"one").await, Err(StoreError::Failed { .. })));
+        DirectoryStore::open(path.join("api")).unwrap_err();
+        // What is there and cannot be deleted was not deleted.
+        fs::create_dir_all(path.join("web/r-1")).unwrap();
+        let error = store.delete(&key()).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot delete "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_file_begins_with_the_version_that_was_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(directory.path()).unwrap();
+        let version = store.create(&key(), b"one").await.unwrap();
+        let file = fs::read_to_string(directory.path().join("web/r-1")).unwrap();
+        assert_eq!(file, format!("{}\none", version.as_str()));
+    }
+
+    #[tokio::test]
     async fn nothing_is_left_of_a_refused_write() {
         let directory = tempfile::tempdir().unwrap();
         let store = DirectoryStore::open(directory.path()).unwrap();

@@ -6,6 +6,8 @@ mod record;
 mod segment;
 
 #[cfg(test)]
+mod race_tests;
+#[cfg(test)]
 mod segment_tests;
 #[cfg(test)]
 mod tests;

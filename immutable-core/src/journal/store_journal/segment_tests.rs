@@ -103,6 +103,17 @@ async fn a_long_log_is_read_with_few_calls() {
 }
 
 #[tokio::test]
+async fn a_segment_is_written_as_soon_as_it_is_worth_it() {
+    // And the record that says that the first owner began.
+    for (entries, expected) in [(62, 0), (63, 1)] {
+        let store = MemoryStore::new();
+        write(&on(&store), 1, entries).await;
+        let _ = on(&store).take_over(&web(), &owner(2)).await.unwrap();
+        assert_eq!(segments(&store).await.len(), expected, "{entries} entries");
+    }
+}
+
+#[tokio::test]
 async fn a_segment_holds_no_more_bytes_than_can_be_written_at_once() {
     let store = MemoryStore::new();
     let journal = on(&store);
