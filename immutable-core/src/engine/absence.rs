@@ -208,6 +208,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_ended_and_is_gone_does_not_come_back_either() {
+        let mut absence = Absence::default();
+        let running = list(&[("a", &[("a-1", Lifecycle::Running)])]);
+        let _ = absence.fill(at(0), at(0), LAG, running.clone());
+        absence.ended(&["a-1".parse().unwrap()], Some(at(11)));
+        assert_eq!(names(&absence.fill(at(12), at(12), LAG, list(&[]))), Vec::<&str>::new());
+        let late = absence.fill(at(20), at(20), LAG, running);
+        assert_eq!(late.fleets[0].instances[0].lifecycle, Lifecycle::Ending);
+    }
+
+    #[test]
+    fn what_was_to_be_ended_and_is_still_listed_is_gone_as_soon_as_it_is_not() {
+        let mut absence = Absence::default();
+        let running = list(&[("a", &[("a-1", Lifecycle::Running)])]);
+        let _ = absence.fill(at(0), at(0), LAG, running.clone());
+        absence.ended(&["a-1".parse().unwrap()], None);
+        assert_eq!(names(&absence.fill(at(11), at(11), LAG, running)), ["a-1"]);
+        assert_eq!(names(&absence.fill(at(12), at(12), LAG, list(&[]))), Vec::<&str>::new());
+    }
+
+    #[test]
     fn where_lists_do_not_lag_nothing_is_kept() {
         let mut absence = Absence::default();
         let _ = absence.fill(at(0), at(0), Duration::ZERO, list(&[("a", &[("a-1", Lifecycle::Running)])]));

@@ -201,16 +201,21 @@ mod tests {
         Action::Route(RouteChange { split: Split::closed(), register: ids(register), drain: ids(drain) })
     }
 
-    /// Fleet `a` has one instance that is alive and one that ends.
+    /// Fleet `a` has two instances that are alive, one that ends and one that is dead.
     fn world() -> World {
-        let instance = |id: &str, phase| InstanceView {
+        let instance = |id: &str, phase, dead| InstanceView {
             id: id.parse().unwrap(),
             phase,
             replace: false,
-            dead: false,
+            dead,
             endpoint: None,
         };
-        let instances = vec![instance("a-1", Phase::Serving), instance("a-2", Phase::Ending)];
+        let instances = vec![
+            instance("a-1", Phase::Serving, false),
+            instance("a-2", Phase::Ending, false),
+            instance("a-3", Phase::Serving, false),
+            instance("a-4", Phase::Ailing, true),
+        ];
         World {
             as_of: Timestamp::UNIX_EPOCH,
             fleets: vec![FleetView { id: "a".parse().unwrap(), instances, hold_growth: false }],
@@ -239,10 +244,10 @@ mod tests {
     #[test]
     fn what_opposes_a_lost_answer_and_what_does_not() {
         let opposing = [
-            (grow("a", 2), end("a", "a-1")),
-            (grow("a", 2), remove("a")),
-            (grow("a", 2), remove("b")),
-            (grow("a", 2), grow("b", 1)),
+            (grow("a", 3), end("a", "a-1")),
+            (grow("a", 3), remove("a")),
+            (grow("a", 3), remove("b")),
+            (grow("a", 3), grow("b", 1)),
             (route("a-1", ""), end("b", "b-1")),
             (route("", "a-1"), remove("b")),
             (end("a", "a-1 a-2"), end("a", "a-1 a-3")),
@@ -255,11 +260,11 @@ mod tests {
             assert!(opposes(&lost, &next, &world()), "{lost}, then {next}");
         }
         let harmless = [
-            (grow("a", 2), grow("a", 2)),
-            (grow("a", 2), grow("a", 3)),
+            (grow("a", 3), grow("a", 3)),
+            (grow("a", 3), grow("a", 4)),
             // It has happened.
-            (grow("a", 1), grow("b", 1)),
-            (grow("a", 2), route("a-1", "")),
+            (grow("a", 2), grow("b", 1)),
+            (grow("a", 3), route("a-1", "")),
             (route("a-1", ""), route("", "a-1")),
             (route("a-1", ""), grow("b", 1)),
             (end("a", "a-1 a-2"), end("a", "a-2")),
@@ -271,5 +276,90 @@ mod tests {
         for (lost, next) in harmless {
             assert!(!opposes(&lost, &next, &world()), "{lost}, then {next}");
         }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn pace() -> Pace {
+        let (horizon, lag) = (std::time::Duration::from_secs(300), std::time::Duration::from_secs(10));
+        Pace { ambiguity_horizon: horizon, list_lag: lag, ..Pace::default() }
+    }
+
+    /// Sent at these times, for version 1 of the route, with their answers lost.
+    fn lost(sent: &[(i64, &Action)]) -> Unsettled {
+        let mut unsettled = Unsettled::default();
+        for (second, action) in sent {
+            unsettled.sent(at(*second), action, true, &"1".parse().unwrap(), &pace());
+        }
+        unsettled
+    }
+
+    /// What is left of the actions, and until when something waits.
+    fn held_back(unsettled: &mut Unsettled, second: i64, actions: &[Action]) -> (Vec<Action>, Option<i64>) {
+        let mut actions = actions.to_vec();
+        let waits = unsettled.hold_back(at(second), &world(), &pace(), &mut actions);
+        if let Some((_, why)) = &waits {
+            assert!(why.contains("lost: it may still happen until") || why.contains("to show all instances"), "{why}");
+        }
+        (actions, waits.map(|(until, _)| until.as_second()))
+    }
+
+    #[test]
+    fn what_opposes_waits_for_the_first_that_it_opposes_and_the_rest_is_done() {
+        let (early, late) = (grow("a", 3), end("b", "b-1"));
+        let mut unsettled = lost(&[(0, &early), (20, &late)]);
+        let (by_early, by_late, free) = (grow("b", 1), route("b-1", ""), route("a-1", ""));
+        for both in [[by_early.clone(), by_late.clone()], [by_late.clone(), by_early.clone()]] {
+            let actions = [&both[..], std::slice::from_ref(&free)].concat();
+            assert_eq!(held_back(&mut unsettled, 21, &actions), (vec![free.clone()], Some(300)));
+        }
+        assert_eq!(held_back(&mut unsettled, 22, &[by_late]), (vec![], Some(320)));
+        let (since, why) = unsettled.waits().unwrap();
+        assert_eq!((since, unsettled.last_lands()), (at(21), Some(at(320))));
+        let text = "the answer to \"end 1 of b\" was lost: it may still happen until 1970-01-01T00:05:20Z, and what opposes \
+                    it waits";
+        assert_eq!(why, text);
+        // Nothing that is to be done opposes it any more.
+        assert_eq!(held_back(&mut unsettled, 23, std::slice::from_ref(&free)), (vec![free], None));
+        assert_eq!(unsettled.waits(), None);
+    }
+
+    #[test]
+    fn a_request_sent_again_can_land_for_longer_and_others_stay() {
+        let (first, second) = (grow("a", 3), end("b", "b-1"));
+        let unsettled = lost(&[(0, &first), (10, &second), (20, &first)]);
+        let known: Vec<_> = unsettled.lost.iter().map(|lost| (&lost.action, lost.until.as_second())).collect();
+        assert_eq!(known, [(&second, 310), (&first, 320)]);
+    }
+
+    #[test]
+    fn a_request_is_over_when_it_can_land_no_more_or_its_route_has_changed() {
+        let actions = [grow("a", 3), route("a-1", "")];
+        for (begun, version, left) in [(299, "1", 2), (300, "1", 0), (0, "2", 1)] {
+            let mut unsettled = lost(&[(0, &actions[0]), (0, &actions[1])]);
+            unsettled.looked(at(begun), &World { version: version.parse().unwrap(), ..world() });
+            assert_eq!(unsettled.lost.len(), left, "looked from {begun} on, version {version}");
+            assert!(left == 0 || unsettled.lost[0].action == actions[0]);
+        }
+    }
+
+    #[test]
+    fn a_fleet_is_not_removed_and_a_rollout_not_ended_before_lists_show_what_was_changed() {
+        let mut unsettled = Unsettled::default();
+        unsettled.sent(at(0), &grow("a", 3), false, &"1".parse().unwrap(), &pace());
+        assert_eq!(unsettled.last_lands(), None);
+        assert_eq!(held_back(&mut unsettled, 9, &[remove("b"), grow("b", 1)]), (vec![grow("b", 1)], Some(10)));
+        assert_eq!(unsettled.waits(), None, "no answer is waited for");
+        assert_eq!(held_back(&mut unsettled, 10, &[remove("b")]), (vec![remove("b")], None));
+        let stuck = Outcome::Stuck { reason: "by hand".into() };
+        let until = |unsettled: &Unsettled, second, outcome: &Outcome| {
+            unsettled.end_waits(at(second), outcome, &pace()).map(|(until, _)| until.as_second())
+        };
+        assert_eq!(until(&unsettled, 9, &Outcome::Promoted), Some(10));
+        assert_eq!((until(&unsettled, 10, &Outcome::Promoted), until(&unsettled, 9, &stuck)), (None, None));
+        let unsettled = lost(&[(0, &remove("b"))]);
+        assert_eq!((until(&unsettled, 9, &Outcome::Promoted), until(&unsettled, 9, &stuck)), (Some(300), Some(300)));
     }
 }
