@@ -11,7 +11,7 @@ mod rules;
 mod share;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod world;
 
 pub use action::{Action, Decision, RouteChange, Waiting};

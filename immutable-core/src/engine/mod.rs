@@ -27,6 +27,8 @@ mod history;
 mod hold;
 mod images;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
 mod rollout;
 mod sizes;
 mod status;

@@ -283,7 +283,7 @@ mod tests {
     }
 
     fn pace() -> Pace {
-        let (horizon, lag) = (std::time::Duration::from_secs(300), std::time::Duration::from_secs(10));
+        let (horizon, lag) = (std::time::Duration::from_mins(5), std::time::Duration::from_secs(10));
         Pace { ambiguity_horizon: horizon, list_lag: lag, ..Pace::default() }
     }
 

@@ -5,7 +5,7 @@ use notation::{awaited, case, written};
 
 mod any_world;
 mod judge;
-mod notation;
+pub(crate) mod notation;
 mod proof;
 mod reached;
 

@@ -18,7 +18,7 @@ fn fleet(name: &str) -> FleetId {
 }
 
 /// `desired max_surge max_unavailable switch: world toward goal`, the switch being `members` or `step points`.
-pub(super) fn case(text: &str) -> (World, Goal, Budget, SwitchKind) {
+pub(crate) fn case(text: &str) -> (World, Goal, Budget, SwitchKind) {
     let (settings, rest) = text.split_once(": ").expect("settings");
     let (from, to) = rest.split_once(" toward ").expect("a goal");
     let words: Vec<&str> = settings.split_whitespace().collect();
@@ -110,7 +110,7 @@ pub(super) fn action(text: &str) -> Action {
 }
 
 /// The action as it would be written.
-pub(super) fn written(action: &Action) -> String {
+pub(crate) fn written(action: &Action) -> String {
     let words: Vec<String> = match action {
         Action::Grow { fleet, to } => vec!["grow".into(), fleet.to_string(), to.to_string()],
         Action::End { fleet, instances } => {
