@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_stays_in_its_own_fleet() {
+        let mut absence = Absence::default();
+        let running = |id| (id, Lifecycle::Running);
+        let _ = absence.fill(at(0), LAG, list(&[("a", &[running("a-1")]), ("b", &[running("b-1"), running("b-2")])]));
+        let filled = absence.fill(at(1), LAG, list(&[("a", &[running("a-1")]), ("b", &[running("b-1")])]));
+        let of = |index: usize| filled.fleets[index].instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>();
+        assert_eq!((of(0), of(1)), (vec!["a-1"], vec!["b-1", "b-2"]));
+    }
+
+    #[test]
     fn a_whole_fleet_can_be_missing_for_a_while() {
         let mut absence = Absence::default();
         let _ = absence.fill(at(0), at(0), LAG, list(&[("a", &[("a-1", Lifecycle::Running)])]));

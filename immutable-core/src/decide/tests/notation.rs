@@ -87,7 +87,7 @@ fn goal(text: &str) -> Goal {
 }
 
 /// `grow fleet size`, `end fleet instance…`, `remove fleet`, or `route fleet=points… +instance… -instance…`.
-pub(super) fn action(text: &str) -> Action {
+pub(crate) fn action(text: &str) -> Action {
     let words: Vec<&str> = text.split_whitespace().collect();
     let marked = |mark: char| {
         words.iter().filter_map(|word| word.strip_prefix(mark)).map(|name| name.parse().expect("name")).collect()

@@ -162,7 +162,9 @@ fn a_driver_that_goes_on_waits_for_what_the_one_before_may_have_sent() {
     assert_eq!(take(&mut taken.clone(), 100, 0), none, "nothing lands late");
     assert_eq!(take(&mut taken, 100, 300), ["taken over until 400, deadline 900"]);
     assert_eq!((taken.quiet_until(at(399)), taken.quiet_until(at(400))), (Some(at(400)), None));
-    assert_eq!(take(&mut taken, 200, 300), none, "the one that waited has sent nothing");
+    for now in [100, 200] {
+        assert_eq!(take(&mut taken, now, 300), none, "the one that waited has sent nothing");
+    }
     assert_eq!(take(&mut taken, 100, 299), ["taken over until 399, deadline 1000"], "by a clock that was ahead");
     assert_eq!(take(&mut machine(SOME, std::slice::from_ref(&acted)), 590, 10), ["taken over until 600, deadline 900"]);
     assert_eq!(take(&mut machine(SOME, std::slice::from_ref(&acted)), 0, 10), ["taken over until 10, deadline 610"]);

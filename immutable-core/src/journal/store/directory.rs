@@ -263,6 +263,8 @@ mod tests {
         DirectoryStore::open(path.join("api")).unwrap_err();
         // What is there and cannot be deleted was not deleted.
         fs::create_dir_all(path.join("web/r-1")).unwrap();
+        let error = store.get(&key()).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot read "), "{error}");
         let error = store.delete(&key()).await.unwrap_err();
         assert!(error.to_string().starts_with("cannot delete "), "{error}");
     }
