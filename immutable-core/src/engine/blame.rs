@@ -53,3 +53,22 @@ impl Beside {
         std::iter::once(counts).chain(self.looks.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_evidence_names_the_fleet_the_counts_and_the_looks() {
+        let (old, new) = (Fare { well: 1, ill: 3, all: 4 }, Fare { well: 0, ill: 1, all: 2 });
+        let looks = vec!["refused".to_owned(), "500".to_owned()];
+        let beside = Beside { fleet: Some("web-1".parse().unwrap()), old, new, looks };
+        let counts = |fleet: &str| {
+            format!(
+                "3 of 4 instances of {fleet} that were healthy are ill, with 1 of 2 of the new release; refused; 500"
+            )
+        };
+        assert_eq!(beside.evidence(), counts("web-1"));
+        assert_eq!(Beside { fleet: None, ..beside }.evidence(), counts("the old fleet"));
+    }
+}

@@ -114,3 +114,86 @@ impl Calls {
         u32::try_from(self.entropy.next_u64() % 1000).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::engine::throttle::ApiBudget;
+
+    #[derive(Debug)]
+    struct Fixed<T>(T);
+
+    impl Clock for Fixed<Timestamp> {
+        fn now(&self) -> Timestamp {
+            self.0
+        }
+    }
+
+    impl Entropy for Fixed<u64> {
+        fn next_u64(&self) -> u64 {
+            self.0
+        }
+    }
+
+    /// Calls at this time, with this random number.
+    pub(crate) fn calls(now: Timestamp, random: u64) -> Calls {
+        Calls {
+            throttle: Arc::new(Throttle::new(ApiBudget::default())),
+            clock: Arc::new(Fixed(now)),
+            entropy: Arc::new(Fixed(random)),
+            timeout: Duration::from_secs(5),
+            rollout: None,
+            epoch: 1,
+        }
+    }
+
+    #[test]
+    fn the_pause_doubles_to_half_a_minute_is_what_was_told_and_is_drawn_out_by_chance() {
+        let millis = |random, failures| calls(Timestamp::UNIX_EPOCH, random).backoff(failures, None).as_millis();
+        assert_eq!(
+            [0, 1, 4, 7, 8, 1_000].map(|failures| millis(0, failures)),
+            [200, 400, 3_200, 25_600, 30_000, 30_000]
+        );
+        assert_eq!([500, 1_999, 3_000].map(|random| millis(random, 0)), [300, 399, 200]);
+        let told = ProviderError::new(ErrorKind::Throttled, "look", "slower").with_retry_after(Duration::from_secs(7));
+        assert_eq!(calls(Timestamp::UNIX_EPOCH, 0).backoff(8, Some(&told)), Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_patient_look_is_repeated_while_it_is_throttled_and_only_then() {
+        for (kind, tries) in [(ErrorKind::Throttled, 3), (ErrorKind::Unavailable, 1), (ErrorKind::PermissionDenied, 1)]
+        {
+            let (calls, tried) = (calls(Timestamp::UNIX_EPOCH, 0), AtomicU32::new(0));
+            let answer = calls.look_patiently("look", async || match tried.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(ProviderError::new(kind, "look", "no")),
+                _ => Ok(()),
+            });
+            assert_eq!(answer.await.is_ok(), tries == 3, "{kind:?}");
+            assert_eq!(tried.into_inner(), tries, "{kind:?}");
+        }
+    }
+
+    /// Begins with a throttled answer, so that only what is answered well or refused lets more calls be made again.
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_says_nothing_about_how_many_calls_there_may_be() {
+        let after = async |kind: Option<ErrorKind>| {
+            let calls = calls(Timestamp::UNIX_EPOCH, 0);
+            let answer = async |kind: Option<ErrorKind>| {
+                let answer = kind.map_or(Ok(()), |kind| Err(ProviderError::new(kind, "look", "no")));
+                let _ = calls.look("look", async { answer }).await;
+            };
+            answer(Some(ErrorKind::Throttled)).await;
+            for _ in 0..8 {
+                answer(kind).await;
+            }
+            calls.throttle.window()
+        };
+        assert_eq!(after(None).await, 9);
+        assert_eq!(after(Some(ErrorKind::Capacity)).await, 9);
+        assert_eq!(after(Some(ErrorKind::Timeout)).await, 8);
+        assert_eq!(after(Some(ErrorKind::Unavailable)).await, 8);
+        assert_eq!(after(Some(ErrorKind::Throttled)).await, 1);
+    }
+}

@@ -93,3 +93,59 @@ impl History {
         !self.last.is_empty() && !self.last.iter().any(|event| matches!(event, Event::Ended { .. }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::machine_tests::{at, plan_of, release};
+
+    /// Rollouts of these versions and how each went, in a word.
+    fn history(rollouts: &[(&str, &str)]) -> History {
+        let mut history = History::default();
+        for (version, course) in rollouts {
+            let rollout = "r-1".parse().unwrap();
+            history.add(Event::Started { rollout, plan: Box::new(plan_of(version)), at: at(0) });
+            let reason = match *course {
+                "bad" => Some(Reason::CheckFailed { evidence: "many".into() }),
+                "slow" => Some(Reason::NoProgress { waiting: "it".into() }),
+                "unwanted" => Some(Reason::Asked { note: "no".into() }),
+                "refused" => Some(Reason::Refused { error: "no".into() }),
+                _ => None,
+            };
+            match reason {
+                Some(reason) => history.add(Event::TurnedBack { reason, at: at(1), deadline: at(2) }),
+                None if *course == "live" => {}
+                None => history.add(Event::Ended { outcome: Outcome::Promoted, at: at(1) }),
+            }
+        }
+        history
+    }
+
+    #[test]
+    fn what_failed_and_what_is_proven_follows_from_how_rollouts_went() {
+        let check = |rollouts: &[(&str, &str)], proven: &[&str], failed: &[&str]| {
+            let history = history(rollouts);
+            let ids = |versions: &[&str]| versions.iter().map(|version| release(version).id()).collect::<Vec<_>>();
+            assert_eq!(history.proven().iter().map(Release::id).collect::<Vec<_>>(), ids(proven), "{rollouts:?}");
+            assert_eq!(history.failed(), ids(failed), "{rollouts:?}");
+        };
+        check(&[("1", "good"), ("2", "good"), ("1", "good")], &["2", "1"], &[]);
+        check(&[("1", "good"), ("2", "bad"), ("3", "bad"), ("2", "bad")], &["1"], &["3", "2"]);
+        check(&[("1", "good"), ("2", "good"), ("2", "bad")], &["1"], &["2"]);
+        check(&[("1", "bad"), ("2", "bad"), ("1", "good")], &["1"], &["2"]);
+        // Whoever was proven is not proven wrong by a way that was too slow; whoever was not, failed.
+        check(&[("1", "good"), ("2", "good"), ("1", "slow"), ("3", "slow")], &["1", "2"], &["3"]);
+        check(&[("1", "good"), ("2", "unwanted"), ("3", "refused"), ("1", "unwanted")], &["1"], &[]);
+    }
+
+    #[test]
+    fn a_service_is_live_from_the_start_of_a_rollout_to_its_end() {
+        let live = |rollouts: &[(&str, &str)]| history(rollouts).is_live();
+        assert!(!live(&[]) && !live(&[("1", "good")]) && live(&[("1", "live")]));
+        assert!(live(&[("1", "good"), ("2", "bad")]));
+        let last = history(&[("1", "good"), ("2", "live")]);
+        assert_eq!(last.last_rollout().len(), 1);
+        assert_eq!(last.last_plan(), Some(&("route".parse().unwrap(), 2)));
+        assert_eq!(history(&[]).last_plan(), None);
+    }
+}

@@ -172,6 +172,14 @@ pub(super) fn jittered(wait: Duration, thousandths: u32) -> Duration {
 }
 
 #[cfg(test)]
+impl Throttle {
+    /// How many calls may be made at once now.
+    pub(super) fn window(&self) -> usize {
+        self.course().window
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -249,5 +257,20 @@ mod tests {
         throttle.throttled(Instant::now(), None, 0);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert_eq!(seconds(21).await, 8);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_that_grows_while_its_slots_are_in_use_takes_fewer_of_them_back() {
+        let throttle = throttle(16, None);
+        let mut slots = Vec::new();
+        for _ in 0..16 {
+            slots.push(throttle.enter().await);
+        }
+        throttle.throttled(Instant::now(), None, 0);
+        (0..8).for_each(|_| throttle.answered());
+        let Course { window, owed, .. } = *throttle.course();
+        assert_eq!((free(&throttle), window, owed), (0, 9, 7));
+        drop(slots);
+        assert_eq!((free(&throttle), throttle.course().owed), (9, 0));
     }
 }

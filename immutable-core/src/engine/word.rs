@@ -98,4 +98,26 @@ mod tests {
         }
         assert_eq!(word.hear(&policy, Timestamp::UNIX_EPOCH, MemberHealth::Registering), Standing::Trusted);
     }
+
+    #[test]
+    fn a_word_counts_again_after_a_second_and_the_other_word_at_once() {
+        let policy = HealthPolicy::default();
+        let hear = |words: &[(i64, char)]| {
+            let mut word = Word::default();
+            let mut last = Standing::Trusted;
+            for (millisecond, letter) in words {
+                let said = if *letter == 'U' { MemberHealth::Unhealthy } else { MemberHealth::Healthy };
+                let at = Timestamp::UNIX_EPOCH + SignedDuration::from_millis(*millisecond);
+                last = word.hear(&policy, at, said);
+            }
+            last
+        };
+        let condemned = [(0, 'U'), (1_000, 'U'), (2_000, 'U')];
+        assert_eq!(hear(&condemned), Standing::Condemned);
+        assert_eq!(hear(&[(0, 'U'), (999, 'U'), (1_999, 'U')]), Standing::Doubted);
+        assert_eq!(hear(&[(0, 'H'), (1, 'U')]), Standing::Doubted);
+        let then = |words: &[(i64, char)]| hear(&[&condemned, words].concat());
+        assert_eq!(then(&[(2_001, 'H'), (2_002, 'H'), (2_999, 'H')]), Standing::Condemned, "one word in a hurry");
+        assert_eq!(then(&[(2_001, 'H'), (3_001, 'H')]), Standing::Trusted);
+    }
 }

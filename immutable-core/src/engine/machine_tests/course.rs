@@ -247,6 +247,8 @@ fn no_action_names_more_instances_than_an_entry_can_hold() {
 fn a_machine_needs_a_start_and_events_that_fit_its_plan() {
     assert!(Machine::replay([]).is_none());
     assert!(Machine::replay([entered(0, 0)]).is_none());
+    let empty = Box::new(Plan { stages: vec![], ..staged(None) });
+    assert!(Machine::replay([Event::Started { rollout: "r-1".parse().unwrap(), plan: empty, at: at(0) }]).is_none());
     let started = Event::Started { rollout: "r-1".parse().unwrap(), plan: Box::new(staged(None)), at: at(0) };
     assert!(Machine::replay([started.clone(), entered(2, 1)]).is_some());
     assert!(Machine::replay([started, entered(3, 1)]).is_none());

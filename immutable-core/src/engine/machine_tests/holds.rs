@@ -137,6 +137,7 @@ fn the_fleet_that_serves_beside_the_new_one_decides_who_is_to_blame() {
         (fare(4, 0, 4), fare(0, 1, 1), &none[..], &over[..]),
         (fare(2, 1, 4), fare(0, 1, 1), &none, &none),
         (fare(2, 2, 4), fare(0, 1, 1), &blamed, &none),
+        (fare(3, 3, 6), fare(0, 1, 1), &blamed, &none),
         (fare(3, 2, 5), fare(0, 1, 1), &none, &over),
         (fare(0, 4, 4), fare(0, 0, 2), &none, &none),
         (fare(0, 4, 4), fare(1, 0, 2), &none, &none),

@@ -18,22 +18,31 @@ use crate::decide::tests::notation::{case, written};
 use crate::model::{Fingerprint, Image, ImageLabels, LaunchSpec, Release};
 use crate::plan::{Gate, Limits, Plan, Stage};
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
+}
+
+pub(super) fn release(version: &str) -> Release {
+    let labels = ImageLabels { version: version.into(), commit: None, built_at: Timestamp::UNIX_EPOCH };
+    let image = Image { id: "image".parse().unwrap(), fingerprint: Fingerprint::of(version), parents: vec![], labels };
+    Release::new(image, LaunchSpec::default())
+}
+
+/// A plan for two instances of another version.
+pub(super) fn plan_of(version: &str) -> Plan {
+    Plan { release: release(version), ..plan(SOME) }
 }
 
 /// A plan of one stage, which holds for 100 seconds; budget, switch and goal as in the text, which begins with a world.
 fn plan(text: &str) -> Plan {
     let (_, goal, budget, switch) = case(text);
-    let labels = ImageLabels { version: "2".into(), commit: None, built_at: Timestamp::UNIX_EPOCH };
-    let image = Image { id: "image".parse().unwrap(), fingerprint: Fingerprint::of("2"), parents: vec![], labels };
     let gate = Gate { hold: Duration::from_secs(100), ..Gate::default() };
     Plan {
         service: "web".parse().unwrap(),
         route: "route".parse().unwrap(),
         strategy: "own".into(),
         target: "new".parse().unwrap(),
-        release: Release::new(image, LaunchSpec::default()),
+        release: release("2"),
         replaces: Some("old".parse().unwrap()),
         previous: None,
         previous_size: 0,
