@@ -15,6 +15,8 @@
 
 mod absence;
 mod assess;
+#[cfg(test)]
+mod assess_tests;
 mod attempts;
 mod blame;
 mod calls;
