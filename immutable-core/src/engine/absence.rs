@@ -154,8 +154,13 @@ mod tests {
     fn what_is_missing_stays_in_its_own_fleet() {
         let mut absence = Absence::default();
         let running = |id| (id, Lifecycle::Running);
-        let _ = absence.fill(at(0), LAG, list(&[("a", &[running("a-1")]), ("b", &[running("b-1"), running("b-2")])]));
-        let filled = absence.fill(at(1), LAG, list(&[("a", &[running("a-1")]), ("b", &[running("b-1")])]));
+        let _ = absence.fill(
+            at(0),
+            at(0),
+            LAG,
+            list(&[("a", &[running("a-1")]), ("b", &[running("b-1"), running("b-2")])]),
+        );
+        let filled = absence.fill(at(1), at(1), LAG, list(&[("a", &[running("a-1")]), ("b", &[running("b-1")])]));
         let of = |index: usize| filled.fleets[index].instances.iter().map(|i| i.id.as_str()).collect::<Vec<_>>();
         assert_eq!((of(0), of(1)), (vec!["a-1"], vec!["b-1", "b-2"]));
     }

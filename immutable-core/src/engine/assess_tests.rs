@@ -71,7 +71,12 @@ impl Scene {
                 let (image, started_at) = (self.image, at(self.started));
                 instances.push(ObservedInstance { id, lifecycle, image, endpoint, started_at });
             }
-            observed.push(ObservedFleet { id: fleet.parse().unwrap(), release: release("2").id(), instances });
+            observed.push(ObservedFleet {
+                id: fleet.parse().unwrap(),
+                release: release("2").id(),
+                instances,
+                wanted: None,
+            });
         }
         let (as_of, split, version) = (at(0), Split::closed(), "1".parse().unwrap());
         (FleetsState { as_of, fleets: observed }, TrafficState { as_of, version, split, members })

@@ -231,14 +231,14 @@ mod tests {
         let mut kept = |now, grown: Action| {
             unsettled.sent(at(0), &grown, false, &"1".parse().unwrap(), &pace);
             unsettled.looked(at(now), &world());
-            let mut actions = vec![grow("a", 3), grow("b", 1)];
+            let mut actions = vec![grow("a", 4), grow("b", 1)];
             let _ = unsettled.hold_back(at(now), &world(), &pace, &mut actions);
             actions
         };
-        assert_eq!(kept(9, grow("a", 2)), [grow("a", 3)]);
+        assert_eq!(kept(9, grow("a", 3)), [grow("a", 4)]);
         // It is shown, or would be.
-        assert_eq!(kept(9, grow("a", 1)), [grow("a", 3), grow("b", 1)]);
-        assert_eq!(kept(10, grow("a", 2)), [grow("a", 3), grow("b", 1)]);
+        assert_eq!(kept(9, grow("a", 2)), [grow("a", 4), grow("b", 1)]);
+        assert_eq!(kept(10, grow("a", 3)), [grow("a", 4), grow("b", 1)]);
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn a_fleet_is_not_removed_and_a_rollout_not_ended_before_lists_show_what_was_changed() {
         let mut unsettled = Unsettled::default();
-        unsettled.sent(at(0), &grow("a", 3), false, &"1".parse().unwrap(), &pace());
+        unsettled.sent(at(0), &grow("a", 2), false, &"1".parse().unwrap(), &pace());
         assert_eq!(unsettled.last_lands(), None);
         assert_eq!(held_back(&mut unsettled, 9, &[remove("b"), grow("b", 1)]), (vec![grow("b", 1)], Some(10)));
         assert_eq!(unsettled.waits(), None, "no answer is waited for");

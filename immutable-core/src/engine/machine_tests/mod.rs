@@ -47,6 +47,7 @@ fn plan(text: &str) -> Plan {
         previous: None,
         previous_size: 0,
         returns: false,
+        way_back_waived: false,
         budget,
         switch,
         limits: Limits::default(),
@@ -104,6 +105,7 @@ fn name(hold: &Hold) -> &'static str {
         Hold::Throttled { .. } => "throttling",
         Hold::AnswerLost { .. } => "a lost answer",
         Hold::Shortage { .. } => "a shortage",
+        Hold::NoWayBack { .. } => "a missing image",
         Hold::EnvironmentDegraded { signal: Signal::Checks, .. } => "checks",
         Hold::EnvironmentDegraded { signal: Signal::Instances, .. } => "instances",
     }
