@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::assess::{Assessment, Assessor};
+use super::blame::Beside;
 use super::event::Event;
 use super::hold::{Hold, Signal};
 use super::machine::Machine;
@@ -284,6 +285,7 @@ fn each_failed_start_makes_the_next_one_wait_longer_and_is_counted_once() {
     assert_eq!(pause(&mut scene, 30, "a:x- b:x-"), (true, Some(400)));
     assert_eq!(pause(&mut scene, 40, "c:x- d:x- e:x- f:x- g:x- h:x-"), (true, Some(25_600)));
     assert_eq!(pause(&mut scene, 90, "k:x- l:x-"), (true, Some(60_000)), "never longer than a minute");
+    assert_eq!(pause(&mut scene, 150, "k:x- l:x-"), (false, None), "its time has come");
     assert_eq!(pause(&mut scene, 200, "m:e-"), (false, None));
     // Whoever was proven before did start.
     let mut proven = Scene::new();
@@ -340,6 +342,21 @@ fn the_last_bad_look_is_told_of_the_first_instance_by_name() {
     // What does not exist any more is forgotten.
     scene.assess(4, &[("new", "a:r-")]);
     assert_eq!((scene.assessor.evidence(&new), scene.assessor.evidence(&old)), (None, None));
+}
+
+#[test]
+fn who_fell_ill_and_is_not_looked_at_is_ill_still_and_who_was_well_is_unknown() {
+    let mut scene = Scene::new();
+    let both = [("old", "o1:rh o2:rh"), ("new", "n1:rh")];
+    scene.assess(1, &both);
+    for id in ["o1", "o2", "n1"] {
+        scene.looks(5, id, Look::Good);
+    }
+    scene.assess(5, &both);
+    scene.looks(9, "o2", Look::Bad);
+    scene.assess(9, &both);
+    let Beside { old, new, .. } = scene.assess(60, &both).beside;
+    assert_eq!(([old.well, old.ill, old.all], [new.well, new.ill, new.all]), ([0, 1, 2], [0, 0, 1]));
 }
 
 #[test]

@@ -176,8 +176,9 @@ fn without_a_release_that_was_proven_there_is_no_way_back_and_without_any_nothin
 
 #[test]
 fn a_refusal_turns_back_and_is_the_end_on_the_way_back() {
-    let mut machine = of(staged(None), &[]);
-    assert_eq!((machine.started_at(), machine.pursued()), (at(0), Some("new".parse().unwrap())));
+    let later = Event::Started { rollout: "r-1".parse().unwrap(), plan: Box::new(staged(None)), at: at(3) };
+    let mut machine = Machine::replay([later]).unwrap();
+    assert_eq!((machine.started_at(), machine.pursued()), (at(3), Some("new".parse().unwrap())));
     let back = machine.refused(at(5), "not allowed".into());
     let reason = Reason::Refused { error: "not allowed".into() };
     assert_eq!(back, [Event::TurnedBack { reason: reason.clone(), at: at(5), deadline: at(605) }]);
