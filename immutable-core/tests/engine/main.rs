@@ -9,6 +9,7 @@ mod bug_classes;
 mod damping;
 mod freezing;
 mod harness;
+mod images;
 mod lagging;
 mod landing;
 mod nonsense;
