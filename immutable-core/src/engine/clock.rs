@@ -43,3 +43,14 @@ impl Entropy for SystemEntropy {
 pub(super) fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_random_numbers_of_the_system_are_equal() {
+        let drawn: std::collections::HashSet<u64> = (0..8).map(|_| SystemEntropy.next_u64()).collect();
+        assert_eq!(drawn.len(), 8);
+    }
+}

@@ -6,6 +6,7 @@ use immutable_core::analysis::Check;
 use immutable_core::engine::{Event, Hold, Outcome, Reason, Rollout, Signal};
 use immutable_core::model::Weight;
 use immutable_core::plan::{Amount, StageSpec, Strategy};
+use immutable_core::provider::ErrorKind;
 use immutable_core::testkit::Behaviour;
 use jiff::SignedDuration;
 
@@ -107,6 +108,36 @@ async fn a_new_release_that_is_well_is_not_held_up_by_what_stays_bad() {
     until_waiting(&rollout, AT_FAULT).await;
     outside.weather.errors(new, 0);
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_blamed_before_the_old_release_can_be_asked() {
+    let outside = Outside::serving(switches()[0], 4).await;
+    let rollout = canary_is_out(&outside, canary()).await;
+    let (old, new) = (outside.stand.fleet("1"), outside.stand.fleet("2"));
+    outside.weather.unread(old.clone(), Some(ErrorKind::Throttled));
+    outside.weather.errors(old.clone(), 400);
+    outside.weather.errors(new.clone(), 400);
+    until_waiting(&rollout, "fails it, too, is not known yet").await;
+    tokio::time::sleep(minutes(30)).await;
+    let status = rollout.status();
+    assert!(status.going_back.is_none() && !status.waiting.join("").contains(AT_FAULT), "{status:#?}");
+    outside.weather.unread(old.clone(), None);
+    until_waiting(&rollout, AT_FAULT).await;
+    for fleet in [old, new] {
+        outside.weather.errors(fleet, 0);
+    }
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_release_that_cannot_be_read_is_no_excuse() {
+    let outside = Outside::serving(switches()[0], 4).await;
+    let rollout = canary_is_out(&outside, canary()).await;
+    outside.weather.unread(outside.stand.fleet("1"), Some(ErrorKind::Unavailable));
+    outside.weather.errors(outside.stand.fleet("2"), 400);
+    assert!(matches!(outcome(&rollout).await, Outcome::RolledBack { reason: Reason::CheckFailed { .. }, .. }));
+    assert!(holds(&rollout).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

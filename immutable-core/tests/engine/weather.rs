@@ -53,6 +53,8 @@ struct Sky {
     words: HashMap<InstanceId, MemberHealth>,
     /// For each fleet, from when on how many of a thousand requests are answered with an error.
     errors: HashMap<FleetId, Vec<(Timestamp, u64)>>,
+    /// Whose metrics cannot be read.
+    unread: HashMap<FleetId, ErrorKind>,
 }
 
 impl Outside {
@@ -131,6 +133,15 @@ impl Weather {
 
     pub(crate) fn errors(&self, fleet: FleetId, per_mille: u64) {
         self.errors_from(fleet, self.cloud.now(), per_mille);
+    }
+
+    /// The metrics of one fleet cannot be read from now on; `None`: they can.
+    pub(crate) fn unread(&self, fleet: FleetId, kind: Option<ErrorKind>) {
+        let mut sky = self.sky();
+        match kind {
+            Some(kind) => sky.unread.insert(fleet, kind),
+            None => sky.unread.remove(&fleet),
+        };
     }
 
     fn enter(&self, operation: Operation) -> Result<(), ProviderError> {
@@ -231,6 +242,9 @@ impl MetricSource for Weather {
         self.enter(Operation::QueryMetric)?;
         let samples = self.cloud.platform().metrics.query(cx, metric, fleet, window).await?;
         let sky = self.sky();
+        if let Some(kind) = sky.unread.get(fleet) {
+            return Err(ProviderError::new(*kind, Operation::QueryMetric.as_str(), "bad weather").without_effect());
+        }
         let Some(errors) = sky.errors.get(fleet) else { return Ok(samples) };
         let with_errors = |sample: MetricSample| {
             let MetricValue::Ratio { whole, .. } = sample.value else { return sample };
