@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::clock::later;
 use super::event::Outcome;
-use crate::decide::{Action, Phase, World};
+use crate::decide::{Action, InstanceView, Phase, World};
 use crate::model::{FleetId, RouteVersion};
 use crate::provider::Pace;
 
@@ -164,21 +164,28 @@ fn opposes(lost: &Action, next: &Action, world: &World) -> bool {
         (Action::End { instances, .. }, Action::Route(change)) => {
             change.register.iter().any(|id| instances.contains(id))
         }
+        // Sizes are absolute: in place of whoever ends after all, one more would be started.
+        (Action::End { fleet: lost, instances }, Action::Grow { fleet: next, .. }) => {
+            lost == next && living(world, lost).any(|alive| instances.contains(&alive.id))
+        }
         // Of two changes of one version of the route only one can happen.
-        (_, Action::Route(_)) | (Action::Route(_) | Action::End { .. }, Action::Grow { .. }) => false,
+        (_, Action::Route(_)) | (Action::Route(_), Action::Grow { .. }) => false,
     }
 }
 
 fn alive(world: &World, fleet: &FleetId) -> u32 {
+    u32::try_from(living(world, fleet).count()).unwrap_or(u32::MAX)
+}
+
+fn living<'a>(world: &'a World, fleet: &FleetId) -> impl Iterator<Item = &'a InstanceView> {
     let instances = world.fleet(fleet).into_iter().flat_map(|view| &view.instances);
-    let alive = instances.filter(|instance| !instance.dead && instance.phase != Phase::Ending).count();
-    u32::try_from(alive).unwrap_or(u32::MAX)
+    instances.filter(|instance| !instance.dead && instance.phase != Phase::Ending)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::{FleetView, InstanceView, RouteChange};
+    use crate::decide::{FleetView, RouteChange};
     use crate::model::{InstanceId, Split};
 
     fn ids(names: &str) -> Vec<InstanceId> {
@@ -253,6 +260,7 @@ mod tests {
             (end("a", "a-1 a-2"), end("a", "a-1 a-3")),
             (end("a", "a-1"), route("a-1", "")),
             (end("a", "a-1"), remove("a")),
+            (end("a", "a-1 a-2"), grow("a", 3)),
             (remove("a"), grow("a", 1)),
             (remove("a"), end("b", "b-1")),
         ];
@@ -268,7 +276,8 @@ mod tests {
             (route("a-1", ""), route("", "a-1")),
             (route("a-1", ""), grow("b", 1)),
             (end("a", "a-1 a-2"), end("a", "a-2")),
-            (end("a", "a-1"), grow("a", 3)),
+            (end("a", "a-1"), grow("b", 3)),
+            (end("a", "a-2"), grow("a", 3)),
             (end("a", "a-1"), route("a-3", "a-1")),
             (remove("a"), remove("a")),
             (remove("a"), grow("b", 1)),
