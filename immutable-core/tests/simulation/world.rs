@@ -106,7 +106,8 @@ impl World {
             // Rare otherwise: a request that lands long after its caller gave up.
             (faults.late, faults.late_by) = (200, Duration::from_mins(5));
         }
-        // No request may land later than the platform says.
+        // No request may land later than the platform says. Whoever takes over waits for nothing else, so lists have to show by then
+        // what the driver before has done.
         let horizon = faults.late_by + faults.slow_by + faults.lag_by + random.seconds(60);
         cloud.set_faults(faults);
         cloud.keep_changes();
