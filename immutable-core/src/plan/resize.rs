@@ -15,8 +15,9 @@ pub(crate) struct Resize<'a> {
 }
 
 impl Plan {
-    /// This plan after a fleet was scaled. That fleet stays as large as it is now; the new fleet grows to what carries its share, and
-    /// where the old one stands whole, it does. The surge becomes larger where both together would have no room.
+    /// This plan after a fleet was scaled. The new fleet becomes as large as its share needs, and no smaller than planned because
+    /// somebody else made it so; the old one stays as large as it is now. The surge becomes larger where both together would have no
+    /// room.
     pub(crate) fn resized(mut self, change: &Resize<'_>) -> Self {
         let before = self.budget;
         let desired = change.desired.max(1);
@@ -44,15 +45,17 @@ impl Plan {
         let parts = stage.goal.fleets().iter().map(|part| {
             let needed = self.needed(part.weight);
             let is_scaled = part.fleet == *change.fleet;
-            let size = match part.size {
-                0 => 0,
-                _ if is_scaled && is_current => change.size.max(needed),
-                size if part.fleet == self.target && size >= before => desired,
-                size if part.fleet == self.target => size.max(needed).min(desired),
-                size => {
-                    let room = u32::try_from(room).unwrap_or(u32::MAX);
-                    (if is_scaled { change.size } else { size }).min(room).max(needed)
-                }
+            let size = if part.size == 0 {
+                0
+            } else if part.fleet == self.target {
+                let planned = if part.size >= before { desired } else { part.size.max(needed).min(desired) };
+                // Never fewer than are to be proven.
+                if is_scaled && is_current { planned.max(change.size) } else { planned }
+            } else if is_scaled && is_current {
+                change.size.max(needed)
+            } else {
+                let size = if is_scaled { change.size } else { part.size };
+                size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(needed)
             };
             room = room.saturating_sub(size as usize);
             FleetGoal { size, ..part.clone() }

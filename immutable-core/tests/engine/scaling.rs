@@ -177,3 +177,16 @@ async fn what_a_rollout_does_itself_is_never_taken_for_an_autoscaler() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_fleet_that_shrinks_for_want_of_traffic_is_proven_whole_all_the_same() {
+    for switch in switches() {
+        let stand = Stand::serving(switch, 4).await;
+        let rollout = stand.start("2", Strategy::blue_green()).await;
+        once_sizes_are_known().await;
+        stand.cloud.scale(&stand.fleet("2"), 1);
+        assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+        stand.assert_only("2", 4, &format!("{switch:?}")).await;
+        stand.assert_within_budget(&rollout, &format!("{switch:?}"));
+    }
+}
