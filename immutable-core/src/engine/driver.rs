@@ -115,7 +115,7 @@ impl Driver {
     }
 
     async fn drive(&mut self) -> Result<Outcome, JournalError> {
-        let horizon = self.platform.pace.ambiguity_horizon;
+        let horizon = self.platform.pace.quiet_time();
         self.record(self.machine.take_over(self.calls.now(), horizon)).await?;
         let mut stage = self.machine.stage();
         let mut span = self.stage_span();

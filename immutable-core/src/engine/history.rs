@@ -1,7 +1,8 @@
 //! What the journal of a service says about its past.
 
 use crate::journal::{Entry, JournalError};
-use crate::model::{Release, ReleaseId, RouteId, ServiceName};
+use crate::model::{Release, ReleaseId, ServiceName};
+use crate::plan::Plan;
 
 use super::entry;
 use super::event::{Event, Outcome, Reason};
@@ -12,9 +13,6 @@ pub struct History {
     proven: Vec<Release>,
     failed: Vec<ReleaseId>,
     last: Vec<Event>,
-    last_plan: Option<(RouteId, u32)>,
-    /// How many stages the last plan has.
-    last_stages: usize,
 }
 
 impl History {
@@ -24,7 +22,8 @@ impl History {
         for entry in entries {
             let seq = entry.seq;
             for event in entry::events(service, entry)? {
-                event.fits(history.last_stages).map_err(|problem| entry::corrupt(service, seq, problem))?;
+                let stages = history.last_plan().map_or(0, |plan| plan.stages.len());
+                event.fits(stages).map_err(|problem| entry::corrupt(service, seq, problem))?;
                 history.add(event);
             }
         }
@@ -33,15 +32,10 @@ impl History {
 
     /// Takes one more event into account.
     pub(super) fn add(&mut self, event: Event) {
-        if let Event::Started { plan, .. } = &event {
+        if let Event::Started { .. } = &event {
             self.last.clear();
-            self.last_plan = Some((plan.route.clone(), plan.budget.desired));
-            self.last_stages = plan.stages.len();
         }
-        let release = self.last.iter().find_map(|event| match event {
-            Event::Started { plan, .. } => Some(plan.release.clone()),
-            _ => None,
-        });
+        let release = self.last_plan().map(|plan| plan.release.clone());
         match (&event, release) {
             (Event::TurnedBack { reason, .. }, Some(release)) if self.is_failure(reason, release.id()) => {
                 self.proven.retain(|proven| proven.id() != release.id());
@@ -83,9 +77,21 @@ impl History {
         &self.last
     }
 
-    /// The route of the last rollout, and how many instances the service needed then.
-    pub(super) fn last_plan(&self) -> Option<&(RouteId, u32)> {
-        self.last_plan.as_ref()
+    /// What the last rollout was to do.
+    pub(super) fn last_plan(&self) -> Option<&Plan> {
+        match self.last.first() {
+            Some(Event::Started { plan, .. }) => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// How many instances the service needed at the end of the last rollout.
+    pub(super) fn last_desired(&self) -> Option<u32> {
+        let resized = self.last.iter().rev().find_map(|event| match event {
+            Event::Resized { desired, .. } => Some(*desired),
+            _ => None,
+        });
+        resized.or(self.last_plan().map(|plan| plan.budget.desired))
     }
 
     /// Whether the last rollout is still going on.
@@ -145,7 +151,10 @@ mod tests {
         assert!(live(&[("1", "good"), ("2", "bad")]));
         let last = history(&[("1", "good"), ("2", "live")]);
         assert_eq!(last.last_rollout().len(), 1);
-        assert_eq!(last.last_plan(), Some(&("route".parse().unwrap(), 2)));
-        assert_eq!(history(&[]).last_plan(), None);
+        assert_eq!(
+            (last.last_plan().map(|plan| plan.release.id()), last.last_desired()),
+            (Some(release("1").id()), Some(2))
+        );
+        assert_eq!((history(&[]).last_plan(), history(&[]).last_desired()), (None, None));
     }
 }

@@ -269,11 +269,20 @@ impl Engine {
             None if history.failed().contains(to) => return Err(PlanError::NotProven(*to).into()),
             None => return Err(PlanError::UnknownRelease(*to).into()),
         };
-        let (route, desired) = history.last_plan().cloned().ok_or(PlanError::UnknownRelease(*to))?;
+        let (last, desired) = history.last_plan().zip(history.last_desired()).ok_or(PlanError::UnknownRelease(*to))?;
         let at_once = StageSpec::new("return", Weight::FULL).size(Amount::Percent(100)).replacing_old();
-        let strategy = Strategy::stages("roll-back", [at_once]);
-        // The size that was asked for: how many are left of a release that fails says nothing.
-        self.start(RolloutSpec::new(service.clone(), route, release, strategy).desired(desired)).await
+        let strategy = Strategy::stages("roll-back", [at_once]).limits_of(&last.limits);
+        // The size that was asked for, by then or since: how many are left of a release that fails says nothing.
+        let desired = desired.max(self.kept(service).await?);
+        self.start(RolloutSpec::new(service.clone(), last.route.clone(), release, strategy).desired(desired)).await
+    }
+
+    /// The size at which the platform itself keeps the largest fleet of a service.
+    async fn kept(&self, service: &ServiceName) -> Result<u32, StartError> {
+        let calls = self.calls(None, 0);
+        let (context, fleets) = (calls.context(&["roll back"]), &self.platform.fleets);
+        let state = calls.look_patiently("observe fleets", || fleets.observe(&context, service)).await?;
+        Ok(state.fleets.iter().filter_map(|fleet| fleet.wanted).max().unwrap_or(0))
     }
 
     /// The past of a service.

@@ -117,7 +117,7 @@ impl Engine {
         lease: Lease,
         next_seq: u64,
     ) -> Result<Rollout, StartError> {
-        let (now, horizon) = (self.clock.now(), self.platform.pace.ambiguity_horizon);
+        let (now, horizon) = (self.clock.now(), self.platform.pace.quiet_time());
         let until = left.take_over(now, horizon).into_iter().find_map(|event| match event {
             Event::TakenOver { until, .. } => Some(until),
             _ => None,

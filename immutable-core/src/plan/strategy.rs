@@ -222,6 +222,12 @@ impl Strategy {
         self.limits.drain_limit = time;
         self
     }
+
+    /// The limits of another rollout of the service, but for its quorum: that belongs to its budget.
+    pub(crate) fn limits_of(mut self, other: &Limits) -> Self {
+        self.limits = Limits { quorum_percent: self.limits.quorum_percent, ..other.clone() };
+        self
+    }
 }
 
 /// One stage of a strategy: how much traffic the new release gets, on how many instances, and what must hold before the next.

@@ -41,6 +41,13 @@ pub struct Pace {
     pub list_lag: Duration,
 }
 
+impl Pace {
+    /// How long a driver that takes over waits: until what the one before sent can land no more, and lists show what it did.
+    pub(crate) fn quiet_time(&self) -> Duration {
+        self.ambiguity_horizon.max(self.list_lag)
+    }
+}
+
 impl Default for Pace {
     /// A pace for clouds: five seconds between looks, thirty for a call, ten for a list to show everything; a signed request is
     /// refused by AWS [five minutes after it was signed](https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html).

@@ -219,12 +219,17 @@ impl Stand {
     }
 }
 
+/// Numbers that are the same in every run.
+fn entropy() -> impl Entropy {
+    Counter::default()
+}
+
 /// Another engine over the same journal and cloud.
 pub(crate) fn engine(cloud: &SimCloud, journal: &MemoryJournal, budget: ApiBudget) -> Engine {
     Engine::builder(cloud.platform())
         .journal(journal.clone())
         .clock(cloud.clock())
-        .entropy(Counter::default())
+        .entropy(entropy())
         .api_budget(budget)
         .build()
 }

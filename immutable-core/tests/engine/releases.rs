@@ -1,7 +1,7 @@
 //! Which release may be started when, and what starting the same one again does.
 
 use immutable_core::engine::{Outcome, Reason, StartError};
-use immutable_core::plan::{PlanError, Strategy};
+use immutable_core::plan::{Amount, PlanError, Strategy};
 use immutable_core::testkit::Behaviour;
 
 use super::harness::{Stand, minutes, outcome, service, strategies, switches, until_event};
@@ -88,6 +88,22 @@ async fn going_back_restores_the_size_though_most_instances_died() {
         let rollout = stand.engine.roll_back(&service(), &stand.id("1")).await.unwrap();
         assert_eq!(outcome(&rollout).await, Outcome::Promoted);
         stand.assert_only("1", 4, "back").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn going_back_keeps_the_limits_and_the_size_that_the_service_has_by_now() {
+    for switch in switches() {
+        let stand = Stand::serving(switch, 3).await;
+        let patient = Strategy::rolling().drain_time(minutes(2)).instance_deadline(minutes(9)).quorum_percent(80);
+        assert_eq!(stand.run(stand.spec("2", patient.max_unavailable(Amount::Count(1)))).await, Outcome::Promoted);
+        stand.cloud.scale(&stand.fleet("2"), 5);
+        let rollout = stand.engine.roll_back(&service(), &stand.id("1")).await.unwrap();
+        let limits = &rollout.plan().limits;
+        let (drain, instance) = (limits.drain_time, limits.instance_deadline);
+        assert_eq!((drain, instance, limits.quorum_percent), (minutes(2), minutes(9), 100));
+        assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+        stand.assert_only("1", 5, "back").await;
     }
 }
 
