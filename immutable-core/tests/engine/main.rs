@@ -19,6 +19,7 @@ mod refusals;
 mod releases;
 mod restarts;
 mod scaling;
+mod settling;
 mod sharing;
 mod shortage;
 mod steering;

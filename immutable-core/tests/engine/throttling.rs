@@ -8,7 +8,7 @@ use immutable_core::plan::{RolloutSpec, Strategy};
 use immutable_core::provider::ErrorKind;
 use immutable_core::testkit::{Behaviour, Operation};
 
-use super::harness::{Stand, events, minutes, outcome, switches, until_event, until_waiting};
+use super::harness::{Stand, events, minutes, outcome, switches, until, until_event, until_waiting};
 use super::weather::{CALLS, Outside};
 
 fn other(stand: &Stand, name: &str, strategy: Strategy) -> RolloutSpec {
@@ -158,4 +158,16 @@ async fn looks_that_are_missing_interrupt_a_hold_and_do_not_begin_it_anew() {
     let took = at.duration_since(begun).as_mins();
     // The time in which nobody could look does not count.
     assert!((70..90).contains(&took), "{took} minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_throttling_is_not_worth_an_entry() {
+    let outside = Outside::serving(switches()[0], 2).await;
+    let rollout = outside.start("2", Strategy::rolling()).await;
+    until("begun", &rollout, || !outside.stand.ids("2").is_empty()).await;
+    outside.weather.fail(&[Operation::ObserveFleets], ErrorKind::Throttled, None);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    outside.weather.clear();
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+    assert!(!events(&rollout).await.iter().any(|event| matches!(event, Event::Held { .. })));
 }
