@@ -1,5 +1,8 @@
 //! From what was observed to the world that `decide` looks at: one phase for each instance.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 

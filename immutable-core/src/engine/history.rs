@@ -103,7 +103,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::machine_tests::{at, plan_of, release};
+    use crate::engine::machine::tests::{at, plan_of, release};
 
     /// Rollouts of these versions and how each went, in a word.
     fn history(rollouts: &[(&str, &str)]) -> History {
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(last.last_rollout().len(), 1);
         assert_eq!(
             (last.last_plan().map(|plan| plan.release.id()), last.last_desired()),
-            (Some(release("1").id()), Some(2))
+            (Some(release("2").id()), Some(2))
         );
         assert_eq!((history(&[]).last_plan(), history(&[]).last_desired()), (None, None));
     }

@@ -6,6 +6,8 @@ mod keeping;
 mod pursuit;
 mod scaling;
 mod takeover;
+#[cfg(test)]
+pub(super) mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;

@@ -15,8 +15,6 @@
 
 mod absence;
 mod assess;
-#[cfg(test)]
-mod assess_tests;
 mod attempts;
 mod blame;
 mod calls;
@@ -29,8 +27,6 @@ mod history;
 mod hold;
 mod images;
 mod machine;
-#[cfg(test)]
-mod machine_tests;
 mod rollout;
 mod sizes;
 mod status;

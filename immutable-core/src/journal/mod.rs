@@ -19,8 +19,6 @@ mod store_journal;
 
 #[cfg(test)]
 mod contract;
-#[cfg(test)]
-mod file_tests;
 
 use async_trait::async_trait;
 use jiff::Timestamp;

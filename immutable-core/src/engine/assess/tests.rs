@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::assess::{Assessment, Assessor};
-use super::blame::Beside;
-use super::event::Event;
-use super::hold::{Hold, Signal};
-use super::machine::Machine;
-use super::machine_tests::{at, plan_of, release};
+use super::{Assessment, Assessor};
 use crate::decide::tests::notation::action;
 use crate::decide::{InstanceView, Phase};
+use crate::engine::blame::Beside;
+use crate::engine::event::Event;
+use crate::engine::hold::{Hold, Signal};
+use crate::engine::machine::Machine;
+use crate::engine::machine::tests::{at, plan_of, release};
 use crate::model::{Fingerprint, InstanceId, Lifecycle, Look, ObservedFleet, ObservedInstance, Sample, Split};
 use crate::plan::{Limits, Plan};
 use crate::provider::{FleetsState, Member, MemberHealth, Pace, TrafficState};
@@ -378,7 +378,7 @@ fn how_the_old_fleet_and_the_new_one_fare_is_counted() {
         let beside = scene.assess(9, &after).beside;
         assert_eq!(beside.fleet, Some("old".parse().unwrap()));
         assert_eq!(beside.looks, ["last look at n2: said Bad", "last look at o2: said Bad"]);
-        let counts = |fare: &super::blame::Fare| [fare.well, fare.ill, fare.all];
+        let counts = |fare: &crate::engine::blame::Fare| [fare.well, fare.ill, fare.all];
         (counts(&beside.old), counts(&beside.new))
     };
     // Who was never proven does not count among the old ones, nor who was taken out.

@@ -11,25 +11,25 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::event::{Event, Outcome, Reason};
-use super::hold::{Hold, Signal};
-use super::machine::{Machine, Step};
+use super::{Machine, Step};
 use crate::decide::tests::notation::{case, written};
+use crate::engine::event::{Event, Outcome, Reason};
+use crate::engine::hold::{Hold, Signal};
 use crate::model::{Fingerprint, Image, ImageLabels, LaunchSpec, Release};
 use crate::plan::{Gate, Limits, Plan, Stage};
 
-pub(super) fn at(second: i64) -> Timestamp {
+pub(in crate::engine) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-pub(super) fn release(version: &str) -> Release {
+pub(in crate::engine) fn release(version: &str) -> Release {
     let labels = ImageLabels { version: version.into(), commit: None, built_at: Timestamp::UNIX_EPOCH };
     let image = Image { id: "image".parse().unwrap(), fingerprint: Fingerprint::of(version), parents: vec![], labels };
     Release::new(image, LaunchSpec::default())
 }
 
 /// A plan for two instances of another version.
-pub(super) fn plan_of(version: &str) -> Plan {
+pub(in crate::engine) fn plan_of(version: &str) -> Plan {
     Plan { release: release(version), ..plan(SOME) }
 }
 
