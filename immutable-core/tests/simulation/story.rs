@@ -99,7 +99,7 @@ impl Story {
             violations.push(format!("rule 6, single writer: epoch {} wrote after {}", pair[1].0, pair[0].0));
         }
         for (index, told) in self.rollouts.iter().enumerate() {
-            let rules = [told.ends(), told.repeats(), self.returns(index), told.gates(measured)];
+            let rules = [told.ends(), told.repeats(), told.is_scaled(), self.returns(index), told.gates(measured)];
             violations.extend(rules.into_iter().flatten().map(|text| format!("{text} (rollout {})", told.id)));
         }
         violations
@@ -140,6 +140,12 @@ impl Told {
         let end = self.events.iter().position(|(_, event)| matches!(event, Event::Ended { .. }))?;
         let (_, more) = self.events.get(end + 1)?;
         Some(format!("rule 9, progress: it ended, and then: {more}"))
+    }
+
+    /// Nobody scales a fleet in these worlds: what a driver takes for it is what drivers have done.
+    fn is_scaled(&self) -> Option<String> {
+        let resized = self.events.iter().find(|(_, event)| matches!(event, Event::Resized { .. }));
+        resized.map(|(at, event)| format!("a request of our own was taken for somebody else's, at {at}: {event}"))
     }
 
     /// Who waits does not write.
