@@ -37,14 +37,20 @@ impl Engine {
     }
 
     /// Refuses a plan whose instances could not be started, forward or back. `standing` instances of the new release are there.
+    ///
+    /// Images may come from elsewhere: a builder that knows neither of the two keeps others, and can tell nothing.
     pub(super) async fn check_images(&self, plan: &Plan, standing: u32) -> Result<(), StartError> {
-        if standing < plan.budget.desired && self.is_gone(&plan.release).await? {
-            let (release, image) = (plan.release.id(), plan.release.image().id.clone());
-            return Err(PlanError::ImageGone { release, image }.into());
-        }
-        match plan.way_back_needs() {
-            Some(release) if self.is_gone(release).await? => {
-                let (release, image) = (release.id(), release.image().id.clone());
+        let Some(previous) = plan.previous.as_ref().filter(|release| release.id() != plan.release.id()) else {
+            return Ok(());
+        };
+        let named = |release: &Release| (release.id(), release.image().id.clone());
+        match (self.is_gone(&plan.release).await?, self.is_gone(previous).await?) {
+            (true, false) if standing < plan.budget.desired => {
+                let (release, image) = named(&plan.release);
+                Err(PlanError::ImageGone { release, image }.into())
+            }
+            (false, true) if plan.way_back_needs().is_some() => {
+                let (release, image) = named(previous);
                 Err(PlanError::NoWayBack { release, image }.into())
             }
             _ => Ok(()),

@@ -1,9 +1,9 @@
 //! An image that going back would need, and that somebody deletes.
 
-use immutable_core::engine::{Event, Hold, Outcome, StartError};
+use immutable_core::engine::{Engine, Event, Hold, Outcome, StartError};
 use immutable_core::model::Weight;
 use immutable_core::plan::{PlanError, StageSpec, Strategy};
-use immutable_core::provider::{Effect, ErrorKind};
+use immutable_core::provider::{Effect, ErrorKind, Platform};
 use immutable_core::testkit::Operation;
 
 use super::harness::{Stand, events, minutes, outcome, service, strategies, switches, until_waiting};
@@ -133,14 +133,28 @@ async fn a_release_without_its_image_is_not_started_and_a_way_back_needs_no_othe
     stand.cloud.restore_image("2");
     assert_eq!(stand.run(stand.spec("2", Strategy::rolling())).await, Outcome::Promoted);
     // Going back goes away from a release whose image may be gone, and to one whose image may not.
-    stand.cloud.delete_image("2");
     stand.cloud.delete_image("1");
     let refused = stand.engine.roll_back(&service(), &stand.id("1")).await.unwrap_err();
     assert!(matches!(refused, StartError::Plan(PlanError::ImageGone { .. })), "{refused}");
     stand.cloud.restore_image("1");
+    stand.cloud.delete_image("2");
     let back = stand.engine.roll_back(&service(), &stand.id("1")).await.unwrap();
     assert_eq!(outcome(&back).await, Outcome::Promoted);
     stand.assert_only("1", 2, "back").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_builder_that_knows_none_of_the_images_holds_nothing_up() {
+    for switch in switches() {
+        let stand = Stand::serving(switch, 4).await;
+        let elsewhere = Platform { images: Stand::new().cloud.platform().images, ..stand.cloud.platform() };
+        let engine = Engine::builder(elsewhere).journal(stand.journal.clone()).clock(stand.cloud.clock()).build();
+        let rollout = engine.start(stand.spec("2", canary())).await.unwrap();
+        assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+        let back = engine.roll_back(&service(), &stand.id("1")).await.unwrap();
+        assert_eq!(outcome(&back).await, Outcome::Promoted);
+        stand.assert_only("1", 4, "elsewhere").await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

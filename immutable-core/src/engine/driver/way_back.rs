@@ -9,9 +9,9 @@ use crate::engine::hold::Hold;
 use crate::engine::images::is_gone;
 use crate::engine::machine::Step;
 use crate::journal::JournalError;
-use crate::model::{FleetId, InstanceId, Release};
+use crate::model::{FleetId, Image, InstanceId, Release};
 use crate::plan::Plan;
-use crate::provider::SwitchKind;
+use crate::provider::{ProviderError, SwitchKind};
 
 impl Driver {
     /// Leaves traffic where it is while the image is gone that going back would start instances from, and holds the rollout.
@@ -36,9 +36,12 @@ impl Driver {
             return Ok(());
         }
         let image = release.image();
-        let context = self.calls.context(&["find image"]);
-        let found = self.calls.look("find image", self.platform.images.find(&context, &image.fingerprint)).await;
-        match is_gone(found) {
+        let gone = match self.is_gone(image).await {
+            // A builder that does not know the new image either keeps others, and can tell nothing.
+            Ok(true) => self.is_gone(plan.release.image()).await.map(|unknown| !unknown),
+            answer => answer,
+        };
+        match gone {
             Ok(false) => {
                 step.events.splice(..0, over);
                 self.way_back_seen = self.machine.stage();
@@ -59,6 +62,11 @@ impl Driver {
             }
         }
         Ok(())
+    }
+
+    async fn is_gone(&self, image: &Image) -> Result<bool, ProviderError> {
+        let context = self.calls.context(&["find image"]);
+        is_gone(self.calls.look("find image", self.platform.images.find(&context, &image.fingerprint)).await)
     }
 
     /// Whether what serves is enough as it is, some of it of the release to go back to. Where it is not, nothing may wait for an image.
