@@ -138,6 +138,13 @@ impl Budget {
         self.desired.saturating_sub(self.max_unavailable) as usize
     }
 
+    /// How many instances a share of the traffic needs.
+    pub(crate) fn needed(&self, weight: Weight) -> u32 {
+        let required = u64::from(self.desired.saturating_sub(self.max_unavailable));
+        let needed = (required * u64::from(weight.points())).div_ceil(u64::from(Weight::FULL.points()));
+        u32::try_from(needed).unwrap_or(u32::MAX)
+    }
+
     /// The most instances that may exist.
     pub fn ceiling(&self) -> usize {
         self.desired as usize + self.max_surge as usize

@@ -214,19 +214,12 @@ impl Compiler<'_> {
         Ok(Stage { name: spec.name.clone(), goal, gate })
     }
 
-    /// How many instances a share of the traffic needs.
-    fn needed(&self, weight: Weight) -> u32 {
-        let required = u64::from(self.budget.desired - self.budget.max_unavailable);
-        let whole = u64::from(Weight::FULL.points());
-        u32::try_from((required * u64::from(weight.points())).div_ceil(whole)).unwrap_or(u32::MAX)
-    }
-
     fn size(&self, spec: &StageSpec) -> Result<u32, PlanError> {
         let desired = self.budget.desired;
         let stage = || spec.name.clone();
         let size = match spec.size {
             None if spec.weight == Weight::FULL => desired,
-            None => self.needed(spec.weight).max(1),
+            None => self.budget.needed(spec.weight).max(1),
             Some(size) => match size.rounded_up(desired) {
                 0 => return Err(PlanError::EmptyStage { stage: stage(), size, desired }),
                 count => count,
@@ -235,7 +228,7 @@ impl Compiler<'_> {
         if size > desired {
             return Err(PlanError::StageTooLarge { stage: stage(), size, desired });
         }
-        let needed = self.needed(spec.weight);
+        let needed = self.budget.needed(spec.weight);
         let (weight, required) = (spec.weight, self.budget.required());
         let weighted = matches!(self.traffic.kind, SwitchKind::Weighted { step } if weight.points() > limit(size as usize, required, step));
         if weighted {
@@ -247,7 +240,7 @@ impl Compiler<'_> {
     /// The old fleet stays as large as the surge allows, and must be able to carry its share.
     fn old_size(&self, spec: &StageSpec, size: u32, weight: Weight) -> Result<u32, PlanError> {
         let ceiling = u32::try_from(self.budget.ceiling()).unwrap_or(u32::MAX);
-        let needed = self.needed(weight);
+        let needed = self.budget.needed(weight);
         let room = ceiling.saturating_sub(size);
         if room < needed {
             let total = size + needed;

@@ -2,7 +2,7 @@
 
 use super::{Plan, Stage};
 use crate::decide::{Budget, FleetGoal, Goal};
-use crate::model::{FleetId, Weight};
+use crate::model::FleetId;
 
 /// What somebody else made of a fleet, and how many instances the service needs since.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ impl Plan {
         let Budget { desired, .. } = self.budget;
         let mut room = self.budget.ceiling();
         let parts = stage.goal.fleets().iter().map(|part| {
-            let needed = self.needed(part.weight);
+            let needed = self.budget.needed(part.weight);
             let is_scaled = part.fleet == *change.fleet;
             let size = if part.size == 0 {
                 0
@@ -64,12 +64,5 @@ impl Plan {
         if let Ok(goal) = Goal::new(parts.collect::<Vec<_>>()) {
             stage.goal = goal;
         }
-    }
-
-    /// How many instances a share of the traffic needs.
-    fn needed(&self, weight: Weight) -> u32 {
-        let required = self.budget.required() as u64;
-        let needed = (required * u64::from(weight.points())).div_ceil(u64::from(Weight::FULL.points()));
-        u32::try_from(needed).unwrap_or(u32::MAX)
     }
 }
