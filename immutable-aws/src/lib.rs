@@ -1,0 +1,28 @@
+//! Immutable rollouts on AWS: golden AMIs, fleets as Auto Scaling groups or plain instances, and traffic by weighted target groups of
+//! an application or network load balancer.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use immutable_aws::{Clients, Config};
+//!
+//! let clients = Clients::from_env().await;
+//! let config = Config::builder(clients)
+//!     .subnets(["subnet-0a1b2c3d", "subnet-4e5f6a7b"])
+//!     .security_groups(["sg-0a1b2c3d"])
+//!     .instance_types(["m7i.large"])
+//!     .port(8080)
+//!     .build()?;
+//! let platform = immutable_aws::platform(&config);
+//! # Ok(())
+//! # }
+//! ```
+
+#![allow(dead_code, reason = "the parts that use it land one by one")]
+
+mod client;
+mod config;
+mod error;
+mod tags;
+
+pub use client::Clients;
+pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};

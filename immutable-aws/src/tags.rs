@@ -1,0 +1,60 @@
+//! The tags by which everything that was made is found again, by whoever comes later.
+//!
+//! They are put on in the request that makes the thing, never after it, so that nothing is made that nobody finds.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use immutable_core::model::{FleetSpec, ServiceName};
+
+/// The service that a thing was made for. The permission to change or remove a thing hangs on this tag.
+pub(crate) const SERVICE: &str = "immutable:service";
+/// The fleet that a thing belongs to.
+pub(crate) const FLEET: &str = "immutable:fleet";
+/// The whole fingerprint of the release that a fleet is bound to.
+pub(crate) const RELEASE: &str = "immutable:release";
+/// The rollout on whose behalf a thing was made.
+pub(crate) const ROLLOUT: &str = "immutable:rollout";
+/// The fingerprint of the content of an image, or of the image that a fleet's instances are born from.
+pub(crate) const IMAGE: &str = "immutable:image";
+/// The id of the AMI that a fleet's instances are born from.
+pub(crate) const AMI: &str = "immutable:ami";
+/// The fingerprint of the settings that a fleet's instances are launched with, beside its release.
+pub(crate) const LAUNCH: &str = "immutable:launch";
+
+/// Tags by their keys.
+pub(crate) type Tags = BTreeMap<String, String>;
+
+/// The tags of everything that is made for a fleet.
+pub(crate) fn of_fleet(spec: &FleetSpec) -> Tags {
+    let image = spec.release.image();
+    tags([
+        ("Name", spec.id.as_str()),
+        (SERVICE, spec.service.as_str()),
+        (FLEET, spec.id.as_str()),
+        (RELEASE, &spec.release.id().fingerprint().to_string()),
+        (ROLLOUT, spec.rollout.as_str()),
+        (IMAGE, &image.fingerprint.to_string()),
+        (AMI, image.id.as_str()),
+    ])
+}
+
+pub(crate) fn tags<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Tags {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// The tags of a thing of EC2, to be put on as it is made.
+pub(crate) fn specification(of: ResourceType, tags: &Tags) -> TagSpecification {
+    let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+    TagSpecification::builder().resource_type(of).set_tags(Some(tags)).build()
+}
+
+/// The tags that EC2 tells of a thing.
+pub(crate) fn read(tags: &[Tag]) -> Tags {
+    tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()))).collect()
+}
+
+/// The filter of EC2 for the things of one service.
+pub(crate) fn of_service(service: &ServiceName) -> aws_sdk_ec2::types::Filter {
+    aws_sdk_ec2::types::Filter::builder().name(format!("tag:{SERVICE}")).values(service.as_str()).build()
+}
