@@ -22,7 +22,9 @@
 mod client;
 mod config;
 mod error;
+mod shell;
 mod tags;
+mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
