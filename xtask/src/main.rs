@@ -1,9 +1,12 @@
 //! The workspace's own commands: `cargo xtask test` is all that CI runs.
 
+mod emulator;
+
 use std::process::{Command, ExitCode};
 
 const USAGE: &str =
-    "usage: cargo xtask test                               formatting, lints, documentation, all tests, the examples
+    "usage: cargo xtask test                             formatting, lints, documentation, all tests, the examples
+       cargo xtask emulator                         what single tests of immutable-aws need: moto, under target/
        cargo xtask simulate --seeds N [--from N]    that many random rollouts on a cloud that fails
        cargo xtask simulate --seed N                one of them
        cargo xtask simulate --crashes               drivers killed at every pair of points";
@@ -23,11 +26,17 @@ fn main() -> ExitCode {
     if let Some(("simulate", arguments)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return simulate(arguments);
     }
+    if arguments == ["emulator"] {
+        return emulator();
+    }
     if arguments != ["test"] {
         println!("{USAGE}");
         return ExitCode::FAILURE;
     }
     for (name, arguments) in STEPS {
+        if *name == "tests" && emulator() == ExitCode::FAILURE {
+            return ExitCode::FAILURE;
+        }
         println!("== {name}: cargo {}", arguments.join(" "));
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo).args(*arguments).env("RUSTDOCFLAGS", "-D warnings").status();
@@ -37,6 +46,17 @@ fn main() -> ExitCode {
         }
     }
     println!("== all is well");
+    ExitCode::SUCCESS
+}
+
+/// Installs what the tests for AWS talk to.
+#[allow(clippy::print_stdout, reason = "it talks to a person")]
+fn emulator() -> ExitCode {
+    println!("== emulator of AWS");
+    if let Err(error) = emulator::install() {
+        println!("== emulator of AWS: {error}");
+        return ExitCode::FAILURE;
+    }
     ExitCode::SUCCESS
 }
 
