@@ -22,9 +22,13 @@
 mod client;
 mod config;
 mod error;
+mod policy;
+mod provisioner;
 mod shell;
 mod tags;
 mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
+pub use policy::iam_policy;
+pub use provisioner::{AutoScalingProvisioner, Ec2Provisioner};

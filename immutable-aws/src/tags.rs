@@ -21,6 +21,8 @@ pub(crate) const IMAGE: &str = "immutable:image";
 pub(crate) const AMI: &str = "immutable:ami";
 /// The fingerprint of the settings that a fleet's instances are launched with, beside its release.
 pub(crate) const LAUNCH: &str = "immutable:launch";
+/// The place of an instance in its fleet, where no group keeps it.
+pub(crate) const PLACE: &str = "immutable:place";
 
 /// Tags by their keys.
 pub(crate) type Tags = BTreeMap<String, String>;

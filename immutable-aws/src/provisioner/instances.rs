@@ -1,0 +1,281 @@
+//! Fleets as plain instances.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::operation::create_fleet::CreateFleetOutput;
+use aws_sdk_ec2::types::{
+    FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest, FleetLaunchTemplateSpecificationRequest,
+    FleetOnDemandAllocationStrategy, FleetType, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType,
+    LaunchTemplateSpecification, OnDemandOptionsRequest, ResourceType, TargetCapacitySpecificationRequest,
+};
+use immutable_core::decide::RetireProof;
+use immutable_core::model::{FleetId, FleetSpec, ServiceName};
+use immutable_core::provider::{
+    Effect, ErrorKind, FleetsState, IdempotencyKey, OpContext, Progress, ProviderError, Provisioner,
+    ProvisionerCapabilities,
+};
+
+use super::survey::{self, Of, Parts};
+use super::{ENSURE, OBSERVE, REMOVE, RETIRE, launch_template, removal, within_limit};
+use crate::config::Config;
+use crate::error::{self, failed};
+use crate::tags::{self, Tags};
+
+/// So many requests to start an instance are sent in a call. EC2 lets an account send five at once, and two each second after
+/// that: <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>.
+const STARTS_AT_ONCE: usize = 5;
+
+/// An instance that EC2 does not list and whose start is longer ago is gone, not new.
+const LISTED_WITHIN_SECONDS: i64 = 600;
+
+/// Keeps each fleet as plain instances. Nothing replaces one that fails but the engine.
+///
+/// Each instance has a place in its fleet, and the client token of its start is made from the place: however often, and by however many, the same
+/// place is filled, there is one instance in it. With one type and one subnet it is started by `RunInstances`, with several by
+/// `CreateFleet` of type instant, which takes the first type that there is room for, in the zones by turns.
+#[derive(Clone)]
+pub struct Ec2Provisioner {
+    config: Config,
+}
+
+/// What a request to fill a place has come to.
+enum Filled {
+    /// An instance is in it.
+    Alive,
+    /// Its instance has ended, and EC2 remembers that: nobody can ever be started in this place again.
+    Spent,
+}
+
+impl Ec2Provisioner {
+    /// A provisioner with these settings.
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    async fn parts(&self, operation: &'static str, fleet: &FleetId) -> Result<Parts, ProviderError> {
+        Ok(survey::look(&self.config, operation, Of::Fleet(fleet)).await?.take(fleet))
+    }
+
+    async fn fill(
+        &self,
+        spec: &FleetSpec,
+        template: &str,
+        place: u32,
+        parts: &Parts,
+        before: Effect,
+    ) -> Result<Filled, ProviderError> {
+        let mut tags = launch_template::tags_of(&self.config, spec);
+        tags.insert(tags::PLACE.to_owned(), place.to_string());
+        let token = IdempotencyKey::of(&["place", spec.id.as_str(), &tags[tags::RELEASE], &place.to_string()]);
+        let launch = &self.config.launch;
+        if let ([_], [subnet]) = (launch.instance_types.as_slice(), launch.subnets.as_slice()) {
+            self.run(template, subnet, &token, &tags, before).await
+        } else {
+            let answer = self.run_one_of_several(template, place, &token, &tags, before).await?;
+            match answer.instances().iter().flat_map(aws_sdk_ec2::types::CreateFleetInstance::instance_ids).next() {
+                Some(instance) => self.is_alive(instance, answer.fleet_id(), parts).await,
+                None => Err(refusal(before, answer.errors())),
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        template: &str,
+        subnet: &str,
+        token: &IdempotencyKey,
+        tags: &Tags,
+        before: Effect,
+    ) -> Result<Filled, ProviderError> {
+        let launch = &self.config.launch;
+        let template = LaunchTemplateSpecification::builder()
+            .launch_template_id(template)
+            .version(launch_template::VERSION)
+            .build();
+        // An interface in the template and a subnet beside it would contradict each other.
+        let interface = InstanceNetworkInterfaceSpecification::builder()
+            .device_index(0)
+            .subnet_id(subnet)
+            .set_groups(Some(launch.security_groups.clone()))
+            .associate_public_ip_address(launch.exceptions.public_address)
+            .delete_on_termination(true)
+            .build();
+        let request = self.config.clients.ec2.run_instances().launch_template(template).network_interfaces(interface);
+        let request = request.min_count(1).max_count(1).client_token(token.as_str());
+        let request = request.tag_specifications(tags::specification(ResourceType::Instance, tags));
+        match request.send().await {
+            Ok(started) => {
+                let state = started.instances().first().and_then(|one| one.state()).and_then(|state| state.name());
+                Ok(if state.is_some_and(has_ended) { Filled::Spent } else { Filled::Alive })
+            }
+            Err(error) if error.as_service_error().and_then(code) == Some("IdempotentInstanceTerminated") => {
+                Ok(Filled::Spent)
+            }
+            Err(error) => Err(failed(ENSURE, before, error)),
+        }
+    }
+
+    async fn run_one_of_several(
+        &self,
+        template: &str,
+        place: u32,
+        token: &IdempotencyKey,
+        tags: &Tags,
+        before: Effect,
+    ) -> Result<CreateFleetOutput, ProviderError> {
+        let specification = FleetLaunchTemplateSpecificationRequest::builder()
+            .launch_template_id(template)
+            .version(launch_template::VERSION)
+            .build();
+        let choice = FleetLaunchTemplateConfigRequest::builder()
+            .launch_template_specification(specification)
+            .set_overrides(Some(self.overrides(place)))
+            .build();
+        let prioritized = FleetOnDemandAllocationStrategy::Prioritized;
+        let one = TargetCapacitySpecificationRequest::builder()
+            .total_target_capacity(1)
+            .default_target_capacity_type(aws_sdk_ec2::types::DefaultTargetCapacityType::OnDemand)
+            .build();
+        let request = self.config.clients.ec2.create_fleet().r#type(FleetType::Instant).client_token(token.as_str());
+        let request = request.launch_template_configs(choice).target_capacity_specification(one);
+        let request =
+            request.on_demand_options(OnDemandOptionsRequest::builder().allocation_strategy(prioritized).build());
+        let request = request.tag_specifications(tags::specification(ResourceType::Instance, tags));
+        request.send().await.map_err(|error| failed(ENSURE, before, error))
+    }
+
+    /// Each type in each subnet: the best type first, and of its subnets the one whose turn it is at this place.
+    fn overrides(&self, place: u32) -> Vec<FleetLaunchTemplateOverridesRequest> {
+        let launch = &self.config.launch;
+        let (zones, turn) = (launch.subnets.len(), place as usize);
+        let choices = launch.instance_types.iter().enumerate().flat_map(|(rank, kind)| {
+            launch.subnets.iter().enumerate().map(move |(index, subnet)| {
+                let priority = rank * zones + (index + zones - turn % zones) % zones;
+                FleetLaunchTemplateOverridesRequest::builder()
+                    .instance_type(InstanceType::from(kind.as_str()))
+                    .subnet_id(subnet)
+                    .priority(f64::from(u32::try_from(priority).unwrap_or(u32::MAX)))
+                    .build()
+            })
+        });
+        choices.collect()
+    }
+
+    /// Whether the instance that an answer names is one that was just started. A request that is sent again has the answer of the first
+    /// time, though the instance may have ended since, and EC2 lists an ended one for about an hour only.
+    async fn is_alive(&self, instance: &str, request: Option<&str>, parts: &Parts) -> Result<Filled, ProviderError> {
+        if parts.lifecycles().contains_key(instance) {
+            return Ok(Filled::Alive);
+        }
+        let ids = aws_sdk_ec2::types::Filter::builder().name("instance-id").values(instance).build();
+        let found = self.config.clients.ec2.describe_instances().filters(ids).send().await;
+        let found = found.map_err(|error| failed(ENSURE, Effect::Unknown, error))?;
+        let mut found = found.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
+        if let Some(state) = found.next().and_then(|one| one.state()).and_then(|state| state.name()) {
+            return Ok(if has_ended(state) { Filled::Spent } else { Filled::Alive });
+        }
+        let request = self.config.clients.ec2.describe_fleets().set_fleet_ids(request.map(|id| vec![id.to_owned()]));
+        let made = request.send().await.map_err(|error| failed(ENSURE, Effect::Unknown, error))?;
+        let made = made.fleets().first().and_then(|fleet| fleet.create_time()).map(aws_smithy_types::DateTime::secs);
+        let newest = jiff::Timestamp::now().as_second().saturating_sub(LISTED_WITHIN_SECONDS);
+        Ok(if made.is_some_and(|made| made < newest) { Filled::Spent } else { Filled::Alive })
+    }
+}
+
+#[async_trait]
+impl Provisioner for Ec2Provisioner {
+    fn capabilities(&self) -> ProvisionerCapabilities {
+        ProvisionerCapabilities { max_fleet_size: Some(self.config.max_fleet_size) }
+    }
+
+    async fn ensure(&self, _: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
+        let parts = self.parts(ENSURE, &spec.id).await?;
+        launch_template::bound(ENSURE, &parts, &launch_template::tags_of(&self.config, spec))?;
+        within_limit(&self.config, spec)?;
+        let template = launch_template::ensure(&self.config, ENSURE, spec, &parts).await?;
+        let mut missing = spec.size.saturating_sub(parts.live());
+        let taken = places(&parts);
+        // The lowest free place first: whoever else fills it at the same time, or whose start is not listed yet, has the same.
+        let mut free = (0..).filter(|place| !taken.contains(place));
+        let mut done = Effect::None;
+        for _ in 0..STARTS_AT_ONCE {
+            let Some(place) = free.next().filter(|_| missing > 0) else { return Ok(Progress::Done(())) };
+            match self.fill(spec, &template, place, &parts, done).await? {
+                Filled::Alive => missing -= 1,
+                Filled::Spent => {}
+            }
+            done = Effect::Unknown;
+        }
+        Ok(match missing {
+            0 => Progress::Done(()),
+            _ => Progress::Pending {
+                retry_after: Duration::from_secs(2),
+                note: format!("{missing} of {} instances of {} to be started", spec.size, spec.id),
+            },
+        })
+    }
+
+    async fn observe(&self, _: &OpContext, service: &ServiceName) -> Result<FleetsState, ProviderError> {
+        survey::look(&self.config, OBSERVE, Of::Service(service)).await?.state()
+    }
+
+    async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
+        let parts = self.parts(RETIRE, proof.fleet()).await?;
+        removal::terminate(&self.config, &removal::victims(&parts, proof)).await?;
+        Ok(Progress::Done(()))
+    }
+
+    async fn remove(
+        &self,
+        _: &OpContext,
+        service: &ServiceName,
+        fleet: &FleetId,
+    ) -> Result<Progress<()>, ProviderError> {
+        let parts = self.parts(REMOVE, fleet).await?;
+        removal::remove(&self.config, service, fleet, &parts).await
+    }
+}
+
+impl fmt::Debug for Ec2Provisioner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ec2Provisioner").finish_non_exhaustive()
+    }
+}
+
+fn has_ended(state: &InstanceStateName) -> bool {
+    matches!(state, InstanceStateName::ShuttingDown | InstanceStateName::Terminated)
+}
+
+fn code<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(error: &E) -> Option<&str> {
+    error.code()
+}
+
+/// The places in which there is an instance, whatever its state. One that a person has started has none.
+fn places(parts: &Parts) -> BTreeSet<u32> {
+    let place = |instance: &aws_sdk_ec2::types::Instance| {
+        tags::read(instance.tags()).get(tags::PLACE).and_then(|place| place.parse().ok())
+    };
+    parts.instances.iter().filter_map(place).collect()
+}
+
+/// Why no instance was started: the answer has an error for each choice. One that another type or zone does not share comes last.
+fn refusal(before: Effect, errors: &[aws_sdk_ec2::types::CreateFleetError]) -> ProviderError {
+    let kind = |error: &aws_sdk_ec2::types::CreateFleetError| {
+        error.error_code().and_then(error::kind).unwrap_or(ErrorKind::Internal)
+    };
+    let worst = errors.iter().find(|error| kind(error) != ErrorKind::Capacity).or(errors.first());
+    let Some(worst) = worst else {
+        let words = "no instance was started, and EC2 does not say why";
+        return ProviderError::new(ErrorKind::Internal, ENSURE, words);
+    };
+    let words = format!(
+        "{}: {}",
+        worst.error_code().unwrap_or("no code"),
+        worst.error_message().unwrap_or("no instance was started")
+    );
+    let refused = ProviderError::new(kind(worst), ENSURE, words);
+    if before == Effect::None { refused.without_effect() } else { refused }
+}
