@@ -267,3 +267,53 @@ fn ids(field: &'static str, ids: &[String], start: &str) -> Result<(), ConfigErr
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use aws_config::{BehaviorVersion, SdkConfig};
+
+    use super::*;
+
+    /// Settings that can be built, with clients that reach nobody.
+    fn builder() -> ConfigBuilder {
+        let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        Config::builder(Clients::new(&sdk))
+            .subnets(["subnet-1"])
+            .security_groups(["sg-1"])
+            .instance_types(["m7i.large"])
+            .instance_profile("web")
+    }
+
+    pub(crate) fn config() -> Config {
+        builder().build().unwrap()
+    }
+
+    #[test]
+    fn a_setting_that_cannot_work_is_named() {
+        let hook = |seconds| LifecycleHook::Launching(Duration::from_secs(seconds));
+        let none: [&str; 0] = [];
+        let cases = [
+            (builder().subnets(none), "subnets: name at least one"),
+            (builder().subnets(["vpc-1"]), "subnets: \"vpc-1\" is not one: it should look like \"subnet-\"..."),
+            (builder().security_groups(["sg-"]), "security_groups: \"sg-\" is not one: it should look like \"sg-\"..."),
+            (builder().instance_types(none), "instance_types: name at least one"),
+            (builder().port(0), "port: must be from 1 to 65535"),
+            (builder().max_fleet_size(0), "max_fleet_size: must be at least 1"),
+            (builder().list_lag(Duration::from_mins(6)), "list_lag: must be at most 5 minutes"),
+            (builder().health_path("health"), "health_path: must start with a slash"),
+            (builder().lifecycle_hook(hook(29)), "lifecycle_hook: must be from 30 to 7200 seconds"),
+        ];
+        for (builder, problem) in cases {
+            assert_eq!(builder.build().unwrap_err().to_string(), problem);
+        }
+        assert!(builder().lifecycle_hook(hook(30)).build().is_ok());
+    }
+
+    #[test]
+    fn other_launch_settings_are_another_label_and_other_settings_are_not() {
+        let label = |builder: ConfigBuilder| builder.build().unwrap().launch_label();
+        assert_ne!(label(builder()), label(builder().instance_types(["m7i.xlarge"])));
+        assert_ne!(label(builder()), label(builder().with_public_addresses()));
+        assert_eq!(label(builder()), label(builder().max_fleet_size(7).health_path("/health")));
+    }
+}

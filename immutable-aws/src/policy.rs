@@ -96,7 +96,12 @@ fn pass_role(profile: &str) -> Value {
 fn groups() -> Vec<Value> {
     let group = "arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/*";
     vec![
-        made("MakeGroups", tags::SERVICE, &["autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags"], group),
+        made(
+            "MakeGroups",
+            tags::SERVICE,
+            &["autoscaling:CreateAutoScalingGroup", "autoscaling:CreateOrUpdateTags"],
+            group,
+        ),
         owned(
             "ChangeGroups",
             tags::SERVICE,
@@ -138,7 +143,7 @@ fn target_groups() -> Vec<Value> {
 
 /// The listeners and rules that are named. Without any, none can be changed.
 fn routes(config: &Config) -> Option<Value> {
-    let arns: Vec<&str> = config.routes.iter().map(|route| route.as_str()).collect();
+    let arns: Vec<&str> = config.routes.iter().map(immutable_core::model::RouteId::as_str).collect();
     let change = json!({
         "Sid": "MoveTraffic",
         "Effect": "Allow",
@@ -172,4 +177,38 @@ fn owned(sid: &str, tag: &str, actions: &[&str]) -> Value {
         "Resource": "*",
         "Condition": { "StringLike": { (format!("aws:ResourceTag/{tag}")): "?*" } },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::config;
+
+    /// Every statement that changes something is narrowed, by what it is about or by a condition; starting instances is told by
+    /// what it is started from.
+    #[test]
+    fn nothing_is_changed_that_is_not_ours() {
+        for fleets in [Fleets::AutoScaling, Fleets::Instances] {
+            let mut config = config();
+            config.fleets = fleets;
+            config.routes = vec!["arn:aws:elasticloadbalancing:eu-west-1:1:listener/app/web/1/2".parse().unwrap()];
+            let policy: Value = serde_json::from_str(&iam_policy(&config)).unwrap();
+            for statement in policy["Statement"].as_array().unwrap() {
+                let sid = statement["Sid"].as_str().unwrap();
+                let is_narrow = statement["Resource"] != "*" || !statement["Condition"].is_null();
+                assert!(is_narrow || ["Look", "StartInstances"].contains(&sid), "{statement}");
+                if sid == "Look" {
+                    let actions = statement["Action"].as_array().unwrap();
+                    let reads =
+                        |action: &Value| [":Describe", ":Get"].iter().any(|verb| action.to_string().contains(verb));
+                    assert!(actions.iter().all(reads), "{statement}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_routes_no_route_can_be_changed() {
+        assert!(!iam_policy(&config()).contains("ModifyListener"));
+    }
 }
