@@ -290,6 +290,19 @@ async fn i4_a_source_that_cannot_be_used_is_refused() {
 }
 
 #[tokio::test]
+async fn i4_a_script_is_refused_and_not_run() {
+    check_refused(
+        |place, spec| {
+            let made = place.root().with_file_name("made-by-the-script");
+            spec.recipe.layers.push(Layer::Script(format!("touch {}", made.display())));
+        },
+        "layers[1]: nothing can be run as root in an image that is a directory tree: run the script before the build, and add \
+         the files that it makes",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn i4_a_source_that_may_not_be_read_is_refused() {
     let place = Place::new();
     let secret = place.source("secret", "x");

@@ -26,6 +26,12 @@ pub struct Recipe {
 pub enum Layer {
     /// Files copied into the image.
     Files(Vec<FileCopy>),
+    /// A shell script that runs as root in the image, in the order of the layers; a status other than zero fails the build.
+    ///
+    /// For builders that make images of machines; one that only lays out files refuses it with `InvalidRequest`. It is a part
+    /// of the image's identity by its text, so what it fetches has to be pinned by its author. It holds no secrets: the text
+    /// stands where the image is built for everybody to read who may look there.
+    Script(String),
 }
 
 /// One file that is copied into an image.

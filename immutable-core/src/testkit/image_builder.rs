@@ -160,8 +160,15 @@ fn check(recipe: &Recipe) -> Result<(), String> {
     if recipe.command.first().is_none_or(String::is_empty) {
         return Err("command: must name a program".to_owned());
     }
-    for layer in &recipe.layers {
-        let Layer::Files(files) = layer;
+    for (index, layer) in recipe.layers.iter().enumerate() {
+        let files = match layer {
+            Layer::Files(files) => files,
+            // Nothing is run in a simulated image: its text is content like any other.
+            Layer::Script(script) if script.trim().is_empty() => {
+                return Err(format!("layers[{index}]: the script is empty: write what it does, or leave it out"));
+            }
+            Layer::Script(_) => continue,
+        };
         let outside = |target: &str| target.split('/').any(|part| matches!(part, "" | "." | ".."));
         if let Some(file) = files.iter().find(|file| outside(&file.target)) {
             return Err(format!("target {:?}: must be a relative path inside the image", file.target));
@@ -193,7 +200,15 @@ mod tests {
         assert_eq!(images.ensure(&cx(), &again).await.unwrap(), first);
         let other = images.ensure(&cx(), &spec(&["app", "-v"], None)).await.unwrap();
         assert_ne!(other, first);
-        assert_eq!(images.list(&cx(), &"web".parse().unwrap()).await.unwrap().len(), 2);
+        let mut built = Vec::new();
+        for script in ["true", "true", "false"] {
+            let mut spec = spec(&["app"], None);
+            spec.recipe.layers.push(Layer::Script(script.to_owned()));
+            built.push(images.ensure(&cx(), &spec).await.unwrap());
+        }
+        assert_eq!(built[0], built[1]);
+        assert_ne!(built[1], built[2], "another script makes another image");
+        assert_eq!(images.list(&cx(), &"web".parse().unwrap()).await.unwrap().len(), 4);
         assert!(images.list(&cx(), &"other".parse().unwrap()).await.unwrap().is_empty());
     }
 
@@ -223,6 +238,9 @@ mod tests {
             spec.recipe.layers.push(Layer::Files(vec![file("ok/app"), file(target)]));
             specs.push(spec);
         }
+        let mut empty = spec(&["app"], None);
+        empty.recipe.layers.push(Layer::Script(" \n".into()));
+        specs.push(empty);
         for spec in specs {
             let error = cloud.platform().images.ensure(&cx(), &spec).await.expect_err("cannot work");
             assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{spec:?}");

@@ -29,6 +29,9 @@ use crate::provisioner::Registry;
 /// commit, is answered with the existing image and the labels of its first build. Versions that must be told apart need
 /// different content, such as a file with the version in it. An image that several services ask for is listed for each.
 ///
+/// **Nothing is run.** A recipe with a script ([`Layer::Script`](immutable_core::provider::Layer::Script)) is `InvalidRequest`: run
+/// the script before the build, and add the files that it makes.
+///
 /// An unchanged layer is not copied again: layers are kept by the fingerprint of their content, and images are made of hard
 /// links to them. A build happens beside its place and is renamed there when it is complete; what an interrupted build
 /// left behind is cleared away by the next one.

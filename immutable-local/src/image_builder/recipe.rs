@@ -70,7 +70,7 @@ fn check_base(spec: &ImageSpec, store: &ImageStore) -> Result<Option<Manifest>, 
     store.verify(&base.fingerprint).map(Some).or_else(|error| refuse("base", error.to_string()))
 }
 
-/// The layers that consist of files; the only kind there is so far, which [`check_names`] makes sure of.
+/// The layers that consist of files; the only kind that is built here, which [`check_names`] makes sure of.
 fn layers_of(spec: &ImageSpec) -> impl Iterator<Item = (usize, &[FileCopy])> {
     spec.recipe.layers.iter().enumerate().filter_map(|(index, layer)| match layer {
         Layer::Files(copies) => Some((index, copies.as_slice())),
@@ -80,8 +80,16 @@ fn layers_of(spec: &ImageSpec) -> impl Iterator<Item = (usize, &[FileCopy])> {
 
 /// Checks every target by itself and against all the others.
 fn check_names(spec: &ImageSpec, base: Option<&Manifest>) -> Result<(), Refusal> {
-    if let Some(index) = spec.recipe.layers.iter().position(|layer| !matches!(layer, Layer::Files(_))) {
-        return refuse(format!("layers[{index}]"), "this kind of layer is not known here: use files");
+    for (index, layer) in spec.recipe.layers.iter().enumerate() {
+        let problem = match layer {
+            Layer::Files(_) => continue,
+            Layer::Script(_) => {
+                "nothing can be run as root in an image that is a directory tree: run the script before the build, and add \
+                 the files that it makes"
+            }
+            _ => "this kind of layer is not known here: use files",
+        };
+        return refuse(format!("layers[{index}]"), problem);
     }
     let from_base = base.iter().flat_map(|base| base.files.keys().map(|path| (path.clone(), "the base".to_owned())));
     // What makes each path so far.

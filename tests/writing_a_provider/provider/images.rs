@@ -103,7 +103,9 @@ fn fingerprint(recipe: &Recipe) -> Result<Fingerprint, String> {
     let base = recipe.base.as_ref().map(|base| base.fingerprint.to_string()).unwrap_or_default();
     let mut parts = vec![base, recipe.command.join("\u{1f}")];
     for layer in &recipe.layers {
-        let Layer::Files(files) = layer else { return Err("layers: use files".to_owned()) };
+        let Layer::Files(files) = layer else {
+            return Err("layers: nothing is run in a template: use files".to_owned());
+        };
         for file in files {
             let is_plain = |part: &str| !matches!(part, "" | "." | "..");
             if !file.target.split('/').all(is_plain) {
