@@ -1,0 +1,268 @@
+//! A proxy in front of moto that supplies what AWS does and moto does not.
+//!
+//! It passes requests on as they are, with their signatures, to the account of one test, and changes what has to be changed in the
+//! answers. Where moto differs from AWS, and what is done about it:
+//!
+//! | moto | AWS, and this proxy | where |
+//! |---|---|---|
+//! | forgets client tokens | the same token: the same answer; with other parameters: `IdempotentParameterMismatch` | `tokens` |
+//! | instances run at once | `pending` for a while, in a group `Pending`; their status is `initializing` | `machines` |
+//! | ended instances are gone at once | `shutting-down` for a while | `machines` |
+//! | a group keeps an instance that has stopped | `Unhealthy`, then ended and replaced | `machines` |
+//! | lists are always up to date | instances are listed after a while ([`Options::lag`]) | `machines` |
+//! | targets are healthy at once | `unused` while nothing forwards to the group, `initial`, `healthy` or `unhealthy`, `draining` | `targets` |
+//! | deregistering a target that is not there is an error | it is done | `normal` |
+//! | a second group of a name takes the first one's place | `AlreadyExists` | `rules` |
+//! | any desired capacity | not above the largest size | `rules` |
+//! | templates launch AMIs that were deregistered | `InvalidAMIID.Unavailable` | `rules` |
+//! | targets need not run | `InvalidTarget` while they are pending | `rules` |
+//! | any weight, any number of groups | 0 to 999, at most five | `rules` |
+//! | `RunInstances` starts the least number asked for | the most | `normal` |
+//! | large pages, or whole lists | small pages | `pages` |
+//! | never too many requests, never a lost answer, always room | on demand | `faults` |
+//!
+//! Not supplied: activities of a group (moto has none), instances that a group lists as `Terminating` (EC2 lists them as `shutting-down`).
+
+mod call;
+mod faults;
+mod machines;
+mod normal;
+mod pages;
+mod rules;
+mod server;
+mod targets;
+mod tokens;
+mod xml;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use call::{Answer, Call};
+use faults::{Fate, Faults};
+use machines::Machines;
+use pages::Pages;
+use rules::Rules;
+use targets::Targets;
+use tokens::Tokens;
+
+use super::Moto;
+
+/// How this AWS behaves; as quick as can be, so that a test is not slower than what it tests.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// From the start of an instance until it runs.
+    pub(crate) boot: Duration,
+    /// From the end of an instance until it is gone.
+    pub(crate) end: Duration,
+    /// From the registration of a target until it is healthy.
+    pub(crate) warm_up: Duration,
+    /// From the deregistration of a target until it is out.
+    pub(crate) drain: Duration,
+    /// From the start of an instance until it is listed.
+    pub(crate) lag: Duration,
+    /// From the death of an instance until its group replaces it.
+    pub(crate) replacement: Duration,
+    /// How long every request takes.
+    pub(crate) latency: Duration,
+    /// The most things on a page of a list.
+    pub(crate) page: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_millis(150),
+            end: Duration::from_millis(200),
+            warm_up: Duration::from_millis(100),
+            drain: Duration::from_millis(200),
+            lag: Duration::ZERO,
+            replacement: Duration::from_millis(600),
+            latency: Duration::ZERO,
+            page: 3,
+        }
+    }
+}
+
+/// A proxy to one account, alive as long as the runtime of its test.
+#[derive(Clone)]
+pub(crate) struct Proxy(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    moto: SocketAddr,
+    account: String,
+    options: Options,
+    /// A proxy that passes everything on, for the test's own looks and changes.
+    is_plain: bool,
+    state: Mutex<State>,
+    /// Requests that depend on what was made before come one after another.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: BTreeMap<String, usize>,
+    faults: Faults,
+    machines: Machines,
+    targets: Targets,
+    rules: Rules,
+    tokens: Tokens,
+    pages: Pages,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy").field("account", &self.0.account).finish_non_exhaustive()
+    }
+}
+
+impl Proxy {
+    pub(crate) async fn start(moto: &Moto, account: &str, options: Options) -> Self {
+        Self::serve(moto, account, options, false).await
+    }
+
+    /// One that changes nothing.
+    pub(crate) async fn plain(moto: &Moto, account: &str) -> Self {
+        Self::serve(moto, account, Options::default(), true).await
+    }
+
+    async fn serve(moto: &Moto, account: &str, options: Options, is_plain: bool) -> Self {
+        let listener = server::listener().await;
+        let proxy = Self(Arc::new(Inner {
+            address: listener.local_addr().unwrap(),
+            moto: moto.address(),
+            account: account.to_owned(),
+            options,
+            is_plain,
+            state: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }));
+        tokio::spawn(server::run(listener, proxy.clone()));
+        proxy
+    }
+
+    /// What the clients of the SDK are to be told.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.0.address)
+    }
+
+    /// How often each action was asked for.
+    pub(crate) fn calls(&self) -> BTreeMap<String, usize> {
+        self.state().calls.clone()
+    }
+
+    /// The next request of one of these actions is done, and its answer lost.
+    pub(crate) fn lose_next(&self, actions: &[&str]) {
+        self.state().faults.order(actions, Fate::Lost);
+    }
+
+    /// The next request of one of these actions is refused, because there were too many.
+    pub(crate) fn throttle_next(&self, actions: &[&str]) {
+        self.state().faults.order(actions, Fate::Throttled);
+    }
+
+    /// The next request of one of these actions is refused with this code.
+    pub(crate) fn refuse_next(&self, actions: &[&str], code: &'static str) {
+        self.state().faults.order(actions, Fate::Refused(code));
+    }
+
+    /// The instance stops by itself. Whether it could.
+    pub(crate) async fn kill(&self, instance: &str) -> bool {
+        let stop = [("Action", "StopInstances"), ("Version", "2016-11-15"), ("InstanceId.1", instance)];
+        let stopped = self.ask("ec2", &stop).await.text().is_some();
+        stopped && self.state().machines.kill(instance)
+    }
+
+    /// The instance is listed with another image. Whether it is known.
+    pub(crate) fn drift(&self, instance: &str) -> bool {
+        self.state().machines.drift(instance)
+    }
+
+    /// The instance fails its checks, or passes them again. Whether it is known.
+    pub(crate) fn set_ill(&self, instance: &str, is_ill: bool) -> bool {
+        self.state().machines.set_ill(instance, is_ill)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// What becomes of a request; `None` if the client hears nothing.
+    async fn answer(&self, call: Call) -> Option<Answer> {
+        if self.0.is_plain {
+            return Some(self.send(&call).await);
+        }
+        *self.state().calls.entry(call.action.clone()).or_default() += 1;
+        tokio::time::sleep(self.0.options.latency).await;
+        let fate = self.state().faults.take(&call.action);
+        match fate {
+            None => Some(self.done(call).await),
+            Some(Fate::Lost) => {
+                // It is done whether the client waits or not.
+                let _ = self.done(call).await;
+                None
+            }
+            Some(Fate::Throttled) => Some(faults::throttled(&call)),
+            Some(Fate::Refused(code)) => Some(faults::refused(&call, code)),
+        }
+    }
+
+    async fn done(&self, call: Call) -> Answer {
+        if let Some(page) = self.state().pages.next(&call) {
+            return page;
+        }
+        self.replace_the_dead().await;
+        let is_change = !call.action.starts_with("Describe") && !call.action.starts_with("Get");
+        let _turn = if is_change { Some(self.0.turn.lock().await) } else { None };
+        let token = tokens::of(&call);
+        if let Some(answer) = token.as_ref().and_then(|token| self.state().tokens.known(token, &call)) {
+            return answer;
+        }
+        let refusal = {
+            let state = self.state();
+            state.rules.refusal(&call, &state.machines, &self.0.options)
+        };
+        if let Some(refusal) = refusal {
+            return refusal;
+        }
+        let way = normal::normal(&call, &self.state().targets);
+        let answer = match way {
+            normal::Way::As(call) => self.send(&call).await,
+            normal::Way::AsItIs => self.send(&call).await,
+            normal::Way::Done(answer) => answer,
+        };
+        if let Some(token) = token {
+            self.state().tokens.learn(token, &call, &answer);
+        }
+        self.told(&call, answer)
+    }
+
+    /// Learns from an answer of moto's, and makes one of AWS's of it.
+    fn told(&self, call: &Call, answer: Answer) -> Answer {
+        let Some(text) = answer.text() else { return answer };
+        let (options, mut state) = (&self.0.options, self.state());
+        let state = &mut *state;
+        state.machines.learn(call, text);
+        state.targets.learn(call);
+        state.rules.learn(call, text);
+        let edited = match call.action.as_str() {
+            "DescribeTargetHealth" => state.targets.edit(call, text, &state.machines, options),
+            _ => state.machines.edit(call, text, options),
+        };
+        state.pages.cut(call, answer.with_text(edited), options.page)
+    }
+
+    /// The health checks of the groups.
+    async fn replace_the_dead(&self) {
+        let dead = self.state().machines.to_replace(&self.0.options);
+        for instance in dead {
+            let action = ("Action", "TerminateInstanceInAutoScalingGroup");
+            let replace = ("ShouldDecrementDesiredCapacity", "false");
+            let call = [action, ("Version", "2011-01-01"), ("InstanceId", &instance), replace];
+            self.ask("autoscaling", &call).await;
+        }
+    }
+}
