@@ -1,5 +1,7 @@
 //! What the provider has to know beside the release: where instances run, and how they are reached.
 
+mod env;
+
 use std::time::Duration;
 
 use immutable_core::model::{Fingerprint, LabelKey, RouteId};
@@ -108,6 +110,11 @@ impl Config {
             max_fleet_size: 500,
             list_lag: Duration::from_secs(10),
         })
+    }
+
+    /// The listeners and rules that rollouts move traffic on.
+    pub fn routes(&self) -> &[RouteId] {
+        &self.routes
     }
 
     /// A label for the releases that are launched with these settings: with other settings, such as another instance type, the same
@@ -275,7 +282,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Settings that can be built, with clients that reach nobody.
-    fn builder() -> ConfigBuilder {
+    pub(crate) fn builder() -> ConfigBuilder {
         let sdk = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         Config::builder(Clients::new(&sdk))
             .subnets(["subnet-1"])
