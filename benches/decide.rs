@@ -16,7 +16,7 @@ use immutable_core::model::{
     FleetId, Lifecycle, ObservedFleet, ObservedInstance, Release, RouteId, ServiceName, Split, Weight,
 };
 use immutable_core::plan::{Amount, Facts, Plan, RolloutSpec, Strategy, compile};
-use immutable_core::provider::{FleetsState, ProvisionerCapabilities, SwitchKind, TrafficCapabilities};
+use immutable_core::provider::{FleetsState, ProvisionerCapabilities, SwitchKind, TrafficCapabilities, VersionCheck};
 use immutable_core::testkit::{SimCloud, VirtualClock};
 use jiff::Timestamp;
 
@@ -157,7 +157,11 @@ fn plan(size: u32) -> Plan {
         fleets: &fleets,
         split: &Split::all_to(old_fleet),
         provisioner: ProvisionerCapabilities { max_fleet_size: None },
-        traffic: TrafficCapabilities { kind: SwitchKind::Weighted { step }, max_fleets: None },
+        traffic: TrafficCapabilities {
+            kind: SwitchKind::Weighted { step },
+            max_fleets: None,
+            version_check: VersionCheck::WithTheChange,
+        },
         proven: &[old],
         superseded: None,
     };

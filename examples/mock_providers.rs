@@ -14,7 +14,7 @@ use immutable_core::model::{Release, RouteVersion, Split};
 use immutable_core::plan::{PlanError, RolloutSpec, StageSpec, Strategy};
 use immutable_core::provider::{
     ErrorKind, FleetsState, MockProvisioner, MockTrafficSwitch, Platform, ProviderError, ProvisionerCapabilities,
-    SwitchKind, TrafficCapabilities, TrafficState,
+    SwitchKind, TrafficCapabilities, TrafficState, VersionCheck,
 };
 use immutable_core::testkit::{Behaviour, SimCloud, SimOptions};
 use jiff::Timestamp;
@@ -44,7 +44,11 @@ fn empty(max_fleet_size: u32) -> (MockProvisioner, MockTrafficSwitch) {
     fleets.expect_capabilities().return_const(capabilities);
     fleets.expect_observe().returning(|_, _| Ok(FleetsState { as_of: Timestamp::now(), fleets: Vec::new() }));
     let mut traffic = MockTrafficSwitch::new();
-    let capabilities = TrafficCapabilities { kind: SwitchKind::Membership, max_fleets: None };
+    let capabilities = TrafficCapabilities {
+        kind: SwitchKind::Membership,
+        max_fleets: None,
+        version_check: VersionCheck::WithTheChange,
+    };
     traffic.expect_capabilities().return_const(capabilities);
     traffic.expect_observe().returning(|_, _| {
         let version = RouteVersion::new("1").expect("a digit is a version");

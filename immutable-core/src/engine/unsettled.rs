@@ -27,16 +27,17 @@ pub(super) struct Unsettled {
 #[derive(Debug)]
 struct Lost {
     action: Action,
-    /// The version of the route that it was sent for.
-    version: RouteVersion,
+    /// The only version of the route that it can change, if the platform sees to that.
+    version: Option<RouteVersion>,
     /// When it can land no more.
     until: Timestamp,
 }
 
 impl Lost {
-    /// Whether it can land no more, by a world that was looked at from this time on. A route that has another version refuses it.
+    /// Whether it can land no more, by a world that was looked at from this time on. A route that has another version refuses it, where the
+    /// platform compares versions.
     fn is_over(&self, begun: Timestamp, world: &World) -> bool {
-        self.until <= begun || matches!(self.action, Action::Route(_)) && self.version != world.version
+        self.until <= begun || self.version.as_ref().is_some_and(|version| *version != world.version)
     }
 
     fn text(&self) -> (Timestamp, String) {
@@ -49,8 +50,15 @@ impl Lost {
 }
 
 impl Unsettled {
-    /// A request was sent; its answer was lost, or is known.
-    pub(super) fn sent(&mut self, now: Timestamp, action: &Action, lost: bool, version: &RouteVersion, pace: &Pace) {
+    /// A request was sent; its answer was lost, or is known. It was sent for a version of the route, if the platform compares them.
+    pub(super) fn sent(
+        &mut self,
+        now: Timestamp,
+        action: &Action,
+        lost: bool,
+        version: Option<&RouteVersion>,
+        pace: &Pace,
+    ) {
         self.changed = Some(now);
         if let (Action::Grow { fleet, to }, false) = (action, lost) {
             self.grown.retain(|(known, ..)| known != fleet);
@@ -59,7 +67,8 @@ impl Unsettled {
         if lost {
             self.lost.retain(|known| known.action != *action);
             let until = later(now, pace.ambiguity_horizon);
-            self.lost.push(Lost { action: action.clone(), version: version.clone(), until });
+            let version = version.filter(|_| matches!(action, Action::Route(_))).cloned();
+            self.lost.push(Lost { action: action.clone(), version, until });
         }
     }
 
@@ -168,7 +177,8 @@ fn opposes(lost: &Action, next: &Action, world: &World) -> bool {
         (Action::End { fleet: lost, instances }, Action::Grow { fleet: next, .. }) => {
             lost == next && living(world, lost).any(|alive| instances.contains(&alive.id))
         }
-        // Of two changes of one version of the route only one can happen.
+        // Of two changes of one version of the route only one can happen. Where that is not sure, a change that lands late is put right by
+        // the next look, and nothing ends before; to wait for it would leave all of the traffic where it should not be.
         (_, Action::Route(_)) | (Action::Route(_), Action::Grow { .. }) => false,
     }
 }
@@ -236,7 +246,7 @@ mod tests {
         let (mut unsettled, pace, at) =
             (Unsettled::default(), Pace::default(), |second| Timestamp::constant(second, 0));
         let mut kept = |now, grown: Action| {
-            unsettled.sent(at(0), &grown, false, &"1".parse().unwrap(), &pace);
+            unsettled.sent(at(0), &grown, false, Some(&"1".parse().unwrap()), &pace);
             unsettled.looked(at(now), &world());
             let mut actions = vec![grow("a", 4), grow("b", 1)];
             let _ = unsettled.hold_back(at(now), &world(), &pace, &mut actions);
@@ -300,7 +310,7 @@ mod tests {
     fn lost(sent: &[(i64, &Action)]) -> Unsettled {
         let mut unsettled = Unsettled::default();
         for (second, action) in sent {
-            unsettled.sent(at(*second), action, true, &"1".parse().unwrap(), &pace());
+            unsettled.sent(at(*second), action, true, Some(&"1".parse().unwrap()), &pace());
         }
         unsettled
     }
@@ -354,10 +364,23 @@ mod tests {
         }
     }
 
+    /// A change of the route that lands late takes whom it drains out of traffic, and who replaced them may be ended by then.
+    #[test]
+    fn where_only_the_provider_compares_versions_a_lost_change_is_over_when_it_can_land_no_more() {
+        let mut unsettled = Unsettled::default();
+        unsettled.sent(at(0), &route("", "a-1"), true, None, &pace());
+        let changed = World { version: "2".parse().unwrap(), ..world() };
+        unsettled.looked(at(299), &changed);
+        let back = route("a-1", "");
+        assert_eq!(held_back(&mut unsettled, 299, &[back.clone(), end("b", "b-1")]), (vec![back], Some(300)));
+        unsettled.looked(at(300), &changed);
+        assert_eq!(held_back(&mut unsettled, 300, &[end("b", "b-1")]), (vec![end("b", "b-1")], None));
+    }
+
     #[test]
     fn a_fleet_is_not_removed_and_a_rollout_not_ended_before_lists_show_what_was_changed() {
         let mut unsettled = Unsettled::default();
-        unsettled.sent(at(0), &grow("a", 2), false, &"1".parse().unwrap(), &pace());
+        unsettled.sent(at(0), &grow("a", 2), false, Some(&"1".parse().unwrap()), &pace());
         assert_eq!(unsettled.last_lands(), None);
         assert_eq!(held_back(&mut unsettled, 9, &[remove("b"), grow("b", 1)]), (vec![grow("b", 1)], Some(10)));
         assert_eq!(unsettled.waits(), None, "no answer is waited for");

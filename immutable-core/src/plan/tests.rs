@@ -8,7 +8,7 @@ use crate::health::HealthPolicy;
 use crate::model::{
     Fingerprint, Image, ImageLabels, LaunchSpec, Lifecycle, ObservedFleet, ObservedInstance, Split, Weight,
 };
-use crate::provider::{FleetsState, ProvisionerCapabilities, TrafficCapabilities};
+use crate::provider::{FleetsState, ProvisionerCapabilities, TrafficCapabilities, VersionCheck};
 
 fn release(version: &str) -> Release {
     let labels = ImageLabels { version: version.to_owned(), commit: None, built_at: jiff::Timestamp::UNIX_EPOCH };
@@ -60,7 +60,11 @@ impl Given {
             fleets: &fleets,
             split: &split,
             provisioner: ProvisionerCapabilities { max_fleet_size: self.max_fleet_size },
-            traffic: TrafficCapabilities { kind: self.switch, max_fleets: self.max_fleets },
+            traffic: TrafficCapabilities {
+                kind: self.switch,
+                max_fleets: self.max_fleets,
+                version_check: VersionCheck::WithTheChange,
+            },
             proven: &proven,
             superseded: None,
         };
@@ -276,7 +280,7 @@ fn a_fleet_name_that_is_taken_is_refused() {
         fleets: &fleets,
         split: &Split::closed(),
         provisioner: ProvisionerCapabilities::default(),
-        traffic: TrafficCapabilities { kind: WEIGHTED, max_fleets: None },
+        traffic: TrafficCapabilities { kind: WEIGHTED, max_fleets: None, version_check: VersionCheck::WithTheChange },
         proven: &[],
         superseded: None,
     };

@@ -30,6 +30,7 @@ pub use platform::{Pace, Platform};
 pub use provisioner::{FleetsState, Provisioner, ProvisionerCapabilities};
 pub use traffic_switch::{
     Assignment, Member, MemberHealth, MemberTarget, SwitchKind, TrafficCapabilities, TrafficState, TrafficSwitch,
+    VersionCheck,
 };
 
 #[cfg(feature = "mocks")]

@@ -20,6 +20,18 @@ pub enum SwitchKind {
     Membership,
 }
 
+/// Who sees to it that a change of a route is one of the version that it was decided for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VersionCheck {
+    /// The platform, in one step with the change: a request that was decided for another version changes nothing, however late it lands.
+    #[default]
+    WithTheChange,
+    /// The provider, by reading just before the change: what lands late lands on whatever is there by then. So a change whose answer was lost is
+    /// still to be reckoned with when the route has another version.
+    BeforeTheChange,
+}
+
 /// What a switch can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficCapabilities {
@@ -27,6 +39,9 @@ pub struct TrafficCapabilities {
     pub kind: SwitchKind,
     /// The most fleets that can have traffic at once; `None`: no limit.
     pub max_fleets: Option<u32>,
+    /// Who compares versions.
+    #[serde(default)]
+    pub version_check: VersionCheck,
 }
 
 /// What the balancer itself thinks of a member.

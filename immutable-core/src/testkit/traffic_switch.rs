@@ -14,7 +14,7 @@ use super::{SimCloud, SimOptions};
 use crate::model::{FleetId, InstanceId, RouteId, RouteVersion, Split, Weight};
 use crate::provider::{
     Assignment, ErrorKind, Member, MemberHealth, OpContext, Progress, ProviderError, SwitchKind, TrafficCapabilities,
-    TrafficState, TrafficSwitch,
+    TrafficState, TrafficSwitch, VersionCheck,
 };
 
 /// A route, as it was written.
@@ -76,7 +76,11 @@ impl Route {
 #[async_trait]
 impl TrafficSwitch for SimCloud {
     fn capabilities(&self) -> TrafficCapabilities {
-        TrafficCapabilities { kind: self.with(|state| state.options.switch), max_fleets: None }
+        TrafficCapabilities {
+            kind: self.with(|state| state.options.switch),
+            max_fleets: None,
+            version_check: VersionCheck::WithTheChange,
+        }
     }
 
     async fn observe(&self, cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use immutable_core::model::{FleetId, RouteId, RouteVersion, Weight};
 use immutable_core::provider::{
     Assignment, ErrorKind, OpContext, Progress, ProviderError, SwitchKind, TrafficCapabilities, TrafficState,
-    TrafficSwitch,
+    TrafficSwitch, VersionCheck,
 };
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Handle;
@@ -147,7 +147,11 @@ impl LocalSwitch {
 impl TrafficSwitch for LocalSwitch {
     fn capabilities(&self) -> TrafficCapabilities {
         let step = Weight::basis_points(1).expect("invariant: 1 is at most 10 000");
-        TrafficCapabilities { kind: SwitchKind::Weighted { step }, max_fleets: None }
+        TrafficCapabilities {
+            kind: SwitchKind::Weighted { step },
+            max_fleets: None,
+            version_check: VersionCheck::WithTheChange,
+        }
     }
 
     async fn observe(&self, _cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {

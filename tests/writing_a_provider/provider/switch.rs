@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use immutable_core::model::{FleetId, NameError, RouteId, RouteVersion, Split, SplitError, Weight};
 use immutable_core::provider::{
     Assignment, Effect, ErrorKind, Member, MemberHealth, MemberTarget, OpContext, Progress, ProviderError, SwitchKind,
-    TrafficCapabilities, TrafficState, TrafficSwitch,
+    TrafficCapabilities, TrafficState, TrafficSwitch, VersionCheck,
 };
 
 use super::error::{failed, refuse, unreadable, unseen};
@@ -30,7 +30,11 @@ impl AcmeSwitch {
 impl TrafficSwitch for AcmeSwitch {
     fn capabilities(&self) -> TrafficCapabilities {
         let step = Weight::basis_points(STEP).expect("invariant: a percent is no more than the whole");
-        TrafficCapabilities { kind: SwitchKind::Weighted { step }, max_fleets: None }
+        TrafficCapabilities {
+            kind: SwitchKind::Weighted { step },
+            max_fleets: None,
+            version_check: VersionCheck::WithTheChange,
+        }
     }
 
     async fn observe(&self, _: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {

@@ -9,7 +9,7 @@ use crate::engine::event::{Event, Outcome};
 use crate::engine::hold::Hold;
 use crate::engine::machine::Step;
 use crate::journal::JournalError;
-use crate::provider::{Effect, Progress, ProviderError};
+use crate::provider::{Effect, Progress, ProviderError, VersionCheck};
 
 impl Driver {
     /// An action was tried: what is known about it now.
@@ -25,7 +25,11 @@ impl Driver {
             Err(error) if error.effect() == Effect::None => return,
             Err(_) => true,
         };
-        self.unsettled.sent(now, action, lost, &observed.world.version, &self.platform.pace);
+        let version = match self.platform.traffic.capabilities().version_check {
+            VersionCheck::WithTheChange => Some(&observed.world.version),
+            VersionCheck::BeforeTheChange => None,
+        };
+        self.unsettled.sent(now, action, lost, version, &self.platform.pace);
         if let Action::End { instances, .. } = action {
             self.absence.ended(instances, (!lost).then_some(now));
         }
