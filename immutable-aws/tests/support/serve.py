@@ -4,8 +4,21 @@ import os
 import sys
 import threading
 
+from moto.ec2.models import EC2Backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
+
+create_volume = EC2Backend.create_volume
+
+
+def with_the_size_of_the_image(self, size=None, zone_name=None, snapshot_id=None, **settings):
+    """moto refuses a root volume without a size; on AWS it has the size that it has in the AMI."""
+    if size is None and snapshot_id is None:
+        size = 8
+    return create_volume(self, size=size, zone_name=zone_name, snapshot_id=snapshot_id, **settings)
+
+
+EC2Backend.create_volume = with_the_size_of_the_image
 
 server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
 print(server.port, flush=True)

@@ -40,6 +40,13 @@ impl Machines {
         self.seen.get(id).is_some_and(|machine| machine.born.elapsed() < options.boot)
     }
 
+    /// Whether an answer speaks of instances, all of which have been ended since.
+    pub(super) fn are_ended(&self, answer: &str) -> bool {
+        let ids = ids(answer);
+        let has_ended = |id: &String| self.seen.get(id).is_some_and(|machine| machine.ended.is_some());
+        !ids.is_empty() && ids.iter().all(has_ended)
+    }
+
     pub(super) fn set_ill(&mut self, id: &str, is_ill: bool) -> bool {
         self.seen.get_mut(id).map(|machine| machine.is_ill = is_ill).is_some()
     }
@@ -78,6 +85,11 @@ impl Machines {
             for id in call.all("InstanceId.", "").chain(one) {
                 let machine = self.seen.get_mut(id).filter(|machine| machine.ended.is_none());
                 machine.into_iter().for_each(|machine| machine.ended = Some(now));
+            }
+        }
+        if action == "DetachInstances" {
+            for id in call.all("InstanceIds.member.", "") {
+                self.seen.get_mut(id).into_iter().for_each(|machine| machine.is_in_a_group = false);
             }
         }
         if call.service == "autoscaling" && !action.starts_with("Describe") {

@@ -218,15 +218,8 @@ impl Proxy {
         let is_change = !call.action.starts_with("Describe") && !call.action.starts_with("Get");
         let _turn = if is_change { Some(self.0.turn.lock().await) } else { None };
         let token = tokens::of(&call);
-        if let Some(answer) = token.as_ref().and_then(|token| self.state().tokens.known(token, &call)) {
+        if let Some(answer) = self.foregone(&call, token.as_ref()) {
             return answer;
-        }
-        let refusal = {
-            let state = self.state();
-            state.rules.refusal(&call, &state.machines, &self.0.options)
-        };
-        if let Some(refusal) = refusal {
-            return refusal;
         }
         let way = normal::normal(&call, &self.state().targets);
         let answer = match way {
@@ -238,6 +231,13 @@ impl Proxy {
             self.state().tokens.learn(token, &call, &answer);
         }
         self.told(&call, answer)
+    }
+
+    /// The answer to a request that moto need not be asked about: it was done already, or is refused.
+    fn foregone(&self, call: &Call, token: Option<&(String, String)>) -> Option<Answer> {
+        let state = self.state();
+        let known = token.and_then(|token| state.tokens.known(token, call, &state.machines));
+        known.or_else(|| state.rules.refusal(call, &state.machines, &self.0.options))
     }
 
     /// Learns from an answer of moto's, and makes one of AWS's of it.

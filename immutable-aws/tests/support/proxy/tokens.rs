@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::call::{Answer, Call};
+use super::machines::Machines;
 
 const ACTIONS: &[&str] = &["RunInstances", "CreateFleet", "CreateLaunchTemplate"];
 
@@ -21,10 +22,14 @@ pub(super) fn of(call: &Call) -> Option<(String, String)> {
 
 impl Tokens {
     /// The answer to a request that was there before.
-    pub(super) fn known(&self, token: &(String, String), call: &Call) -> Option<Answer> {
+    pub(super) fn known(&self, token: &(String, String), call: &Call, machines: &Machines) -> Option<Answer> {
         let (wish, answer) = self.0.get(token)?;
         if *wish == call.wish() {
-            return Some(answer.clone());
+            let is_over = call.action == "RunInstances" && answer.text().is_some_and(|text| machines.are_ended(text));
+            let over = || {
+                Answer::refusal(&call.service, 400, "IdempotentInstanceTerminated", "The instance has been terminated")
+            };
+            return Some(if is_over { over() } else { answer.clone() });
         }
         let message =
             "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).";
