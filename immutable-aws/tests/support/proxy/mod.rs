@@ -18,12 +18,18 @@
 //! | targets need not run | `InvalidTarget` while they are pending | `rules` |
 //! | any weight, any number of groups | 0 to 999, at most five | `rules` |
 //! | `RunInstances` starts the least number asked for | the most | `normal` |
+//! | user data is not run, the console always says the same | a builder says that it is done, and switches itself off | `builders` |
+//! | images are available at once | `pending` for a while | `builders` |
+//! | `CreateImage` with tags for snapshots fails | they are tagged | `normal` |
+//! | no CBOR | `CloudWatch` speaks it | `cbor` |
 //! | large pages, or whole lists | small pages | `pages` |
 //! | never too many requests, never a lost answer, always room | on demand | `faults` |
 //!
 //! Not supplied: activities of a group (moto has none), instances that a group lists as `Terminating` (EC2 lists them as `shutting-down`).
 
+mod builders;
 mod call;
+mod cbor;
 mod faults;
 mod machines;
 mod normal;
@@ -40,6 +46,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use builders::Builders;
 use call::{Answer, Call};
 use faults::{Fate, Faults};
 use machines::Machines;
@@ -67,6 +74,10 @@ pub(crate) struct Options {
     pub(crate) replacement: Duration,
     /// How long every request takes.
     pub(crate) latency: Duration,
+    /// How long an image takes to be built on its machine.
+    pub(crate) build: Duration,
+    /// From the request for an image until it is available.
+    pub(crate) image: Duration,
     /// The most things on a page of a list.
     pub(crate) page: usize,
 }
@@ -81,6 +92,8 @@ impl Default for Options {
             lag: Duration::ZERO,
             replacement: Duration::from_millis(600),
             latency: Duration::ZERO,
+            build: Duration::from_millis(200),
+            image: Duration::from_millis(200),
             page: 3,
         }
     }
@@ -110,6 +123,7 @@ struct State {
     targets: Targets,
     rules: Rules,
     tokens: Tokens,
+    builders: Builders,
     pages: Pages,
 }
 
@@ -186,6 +200,11 @@ impl Proxy {
         self.state().machines.set_ill(instance, is_ill)
     }
 
+    /// The next image that is built fails in this step.
+    pub(crate) fn fail_next_build(&self, step: &str) {
+        self.state().builders.fail_next(step);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap()
     }
@@ -214,7 +233,7 @@ impl Proxy {
         if let Some(page) = self.state().pages.next(&call) {
             return page;
         }
-        self.replace_the_dead().await;
+        self.let_happen().await;
         let is_change = !call.action.starts_with("Describe") && !call.action.starts_with("Get");
         let _turn = if is_change { Some(self.0.turn.lock().await) } else { None };
         let token = tokens::of(&call);
@@ -227,6 +246,7 @@ impl Proxy {
             normal::Way::AsItIs => self.send(&call).await,
             normal::Way::Done(answer) => answer,
         };
+        self.tag_snapshots(&call, &answer).await;
         if let Some(token) = token {
             self.state().tokens.learn(token, &call, &answer);
         }
@@ -248,21 +268,44 @@ impl Proxy {
         state.machines.learn(call, text);
         state.targets.learn(call);
         state.rules.learn(call, text);
+        state.builders.learn(call, text);
         let edited = match call.action.as_str() {
             "DescribeTargetHealth" => state.targets.edit(call, text, &state.machines, options),
+            "GetConsoleOutput" | "DescribeImages" => state.builders.edit(call, text, options),
             _ => state.machines.edit(call, text, options),
         };
         state.pages.cut(call, answer.with_text(edited), options.page)
     }
 
-    /// The health checks of the groups.
-    async fn replace_the_dead(&self) {
-        let dead = self.state().machines.to_replace(&self.0.options);
+    /// What AWS does by itself: the health checks of the groups, and machines that switch themselves off.
+    async fn let_happen(&self) {
+        let (dead, off) = {
+            let (options, mut state) = (&self.0.options, self.state());
+            (state.machines.to_replace(options), state.builders.to_switch_off(options))
+        };
         for instance in dead {
             let action = ("Action", "TerminateInstanceInAutoScalingGroup");
             let replace = ("ShouldDecrementDesiredCapacity", "false");
             let call = [action, ("Version", "2011-01-01"), ("InstanceId", &instance), replace];
             self.ask("autoscaling", &call).await;
         }
+        for instance in off {
+            let stop = [("Action", "StopInstances"), ("Version", "2016-11-15"), ("InstanceId.1", &instance)];
+            self.ask("ec2", &stop).await;
+        }
+    }
+
+    /// The tags of an image's snapshots, which moto does not take with the image.
+    async fn tag_snapshots(&self, call: &Call, answer: &Answer) {
+        let tags = normal::tags_of_snapshots(call);
+        let image = answer.text().and_then(|text| rules::between(text, "<imageId>", "</imageId>"));
+        let Some(image) = image.filter(|_| !tags.is_empty()) else { return };
+        let look = [("Action", "DescribeImages"), ("Version", "2016-11-15"), ("ImageId.1", image)];
+        let found = self.ask("ec2", &look).await;
+        let snapshot = found.text().and_then(|text| rules::between(text, "<snapshotId>", "</snapshotId>"));
+        let Some(snapshot) = snapshot else { return };
+        let mut request = vec![("Action", "CreateTags"), ("Version", "2016-11-15"), ("ResourceId.1", snapshot)];
+        request.extend(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+        self.ask("ec2", &request).await;
     }
 }

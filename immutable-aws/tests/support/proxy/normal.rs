@@ -24,6 +24,7 @@ pub(super) fn normal(call: &Call, known: &Targets) -> Way {
             params.iter_mut().filter(|(key, _)| key == "MinCount").for_each(|(_, least)| least.clone_from(&max));
             Way::As(call.with(params))
         }
+        "CreateImage" => without_tags_of_snapshots(call),
         "DeregisterTargets" => registered_only(call, known),
         _ => Way::AsItIs,
     }
@@ -45,4 +46,28 @@ fn registered_only(call: &Call, known: &Targets) -> Way {
     let named = there.iter().enumerate();
     params.extend(named.map(|(index, id)| (format!("Targets.member.{}.Id", index + 1), (*id).to_owned())));
     Way::As(call.with(params))
+}
+
+/// The position of the tags for snapshots in a request to make an image.
+fn snapshots(call: &Call) -> Option<String> {
+    let params = call.params().into_iter();
+    let mut kinds = params.filter(|(key, kind)| key.ends_with(".ResourceType") && kind == "snapshot");
+    kinds.next().and_then(|(key, _)| key.strip_suffix("ResourceType").map(str::to_owned))
+}
+
+fn without_tags_of_snapshots(call: &Call) -> Way {
+    let Some(start) = snapshots(call) else { return Way::AsItIs };
+    let mut params = call.params();
+    params.retain(|(key, _)| !key.starts_with(&start));
+    Way::As(call.with(params))
+}
+
+/// The tags for snapshots in a request to make an image, as parameters of a request of their own.
+pub(super) fn tags_of_snapshots(call: &Call) -> Vec<(String, String)> {
+    let Some(start) = snapshots(call).filter(|_| call.action == "CreateImage") else { return Vec::new() };
+    let params = call.params().into_iter();
+    params
+        .filter_map(|(key, value)| Some((key.strip_prefix(&start)?.to_owned(), value)))
+        .filter(|(key, _)| key.starts_with("Tag."))
+        .collect()
 }

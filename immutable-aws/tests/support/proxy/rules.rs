@@ -94,6 +94,7 @@ fn weights(call: &Call) -> Option<(&'static str, &'static str)> {
     (groups.len() > 5).then_some(("TooManyTargetGroups", "An action can have at most 5 target groups"))
 }
 
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+/// What stands between two texts.
+pub(super) fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
 }

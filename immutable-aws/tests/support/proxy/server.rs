@@ -11,8 +11,8 @@ use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Proxy;
 use super::call::{Answer, Call};
+use super::{Proxy, cbor};
 use crate::support::REGION;
 
 pub(super) async fn listener() -> TcpListener {
@@ -48,8 +48,16 @@ async fn respond(proxy: &Proxy, request: Request<Incoming>) -> io::Result<Respon
 }
 
 impl Proxy {
-    /// Passes a request on as it is; only the account is added, which is no part of the signature.
+    /// Passes a request on as it is, unless moto does not speak its language.
     pub(super) async fn send(&self, call: &Call) -> Answer {
+        if cbor::is_spoken(call) {
+            return cbor::from_json(self.pass(&cbor::to_json(call)).await);
+        }
+        self.pass(call).await
+    }
+
+    /// Only the account is added, which is no part of the signature.
+    async fn pass(&self, call: &Call) -> Answer {
         let mut request = Request::from_parts(call.parts.clone(), Full::new(call.body.clone()));
         request.headers_mut().insert("x-moto-account-id", HeaderValue::from_str(&self.0.account).unwrap());
         let answer = self.exchange(request).await.unwrap_or_else(|error| panic!("moto is gone: {error}"));
