@@ -50,6 +50,15 @@ where
     failed.with_source(error)
 }
 
+/// What a failed look means for the call that looked: a look changes nothing, whether it was answered or not.
+pub(crate) fn unseen<E>(operation: &'static str, before: Effect, error: SdkError<E, HttpResponse>) -> ProviderError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let failed = failed(operation, before, error);
+    if before == Effect::None { failed.without_effect() } else { failed }
+}
+
 /// What the code of an error that is told of in other ways means, such as of an activity of a group.
 pub(crate) fn kind(code: &str) -> Option<ErrorKind> {
     row(code).map(|row| row.kind)

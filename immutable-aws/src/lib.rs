@@ -26,9 +26,12 @@ mod policy;
 mod provisioner;
 mod shell;
 mod tags;
+mod target_groups;
+mod traffic_switch;
 mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
 pub use policy::iam_policy;
 pub use provisioner::{AutoScalingProvisioner, Ec2Provisioner};
+pub use traffic_switch::ElbSwitch;

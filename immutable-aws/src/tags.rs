@@ -23,6 +23,12 @@ pub(crate) const AMI: &str = "immutable:ami";
 pub(crate) const LAUNCH: &str = "immutable:launch";
 /// The place of an instance in its fleet, where no group keeps it.
 pub(crate) const PLACE: &str = "immutable:place";
+/// The listener or rule that a target group was made for.
+pub(crate) const ROUTE: &str = "immutable:route";
+/// The target group that a target group was made like: where the route led before, and leads to when it is closed.
+pub(crate) const LIKE: &str = "immutable:like";
+/// Of a listener or rule: how often it was changed, by which call the last time, and from which version.
+pub(crate) const ROUTE_VERSION: &str = "immutable:route-version";
 
 /// Tags by their keys.
 pub(crate) type Tags = BTreeMap<String, String>;
@@ -59,4 +65,12 @@ pub(crate) fn read(tags: &[Tag]) -> Tags {
 /// The filter of EC2 for the things of one service.
 pub(crate) fn of_service(service: &ServiceName) -> aws_sdk_ec2::types::Filter {
     aws_sdk_ec2::types::Filter::builder().name(format!("tag:{SERVICE}")).values(service.as_str()).build()
+}
+
+/// Tags as the API of load balancers takes them.
+pub(crate) fn of_balancer(tags: &Tags) -> Vec<aws_sdk_elasticloadbalancingv2::types::Tag> {
+    let tag = |(key, value): (&String, &String)| {
+        aws_sdk_elasticloadbalancingv2::types::Tag::builder().key(key).value(value).build()
+    };
+    tags.iter().map(tag).collect()
 }
