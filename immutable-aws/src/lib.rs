@@ -22,6 +22,7 @@
 mod client;
 mod config;
 mod error;
+mod image_builder;
 mod policy;
 mod provisioner;
 mod shell;
@@ -32,6 +33,7 @@ mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
+pub use image_builder::{AmiBuilder, ImageCopy, ImageSettings};
 pub use policy::iam_policy;
 pub use provisioner::{AutoScalingProvisioner, Ec2Provisioner};
 pub use traffic_switch::ElbSwitch;

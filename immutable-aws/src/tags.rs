@@ -29,6 +29,26 @@ pub(crate) const ROUTE: &str = "immutable:route";
 pub(crate) const LIKE: &str = "immutable:like";
 /// Of a listener or rule: how often it was changed, by which call the last time, and from which version.
 pub(crate) const ROUTE_VERSION: &str = "immutable:route-version";
+/// What an instance is for that is in no fleet.
+pub(crate) const ROLE: &str = "immutable:role";
+/// The role of an instance that an image is built on.
+pub(crate) const BUILDER: &str = "builder";
+/// The fingerprint of the recipe that a builder works on; of the image that comes of it as well.
+pub(crate) const RECIPE: &str = "immutable:recipe";
+/// When a builder is ended by whoever sees it, in RFC 3339.
+pub(crate) const EXPIRES_AT: &str = "immutable:expires-at";
+/// The word by which the output of a builder is known.
+pub(crate) const NONCE: &str = "immutable:nonce";
+/// The nearest of the images that an image was built from; the others have a number behind it.
+pub(crate) const PARENT: &str = "immutable:parent";
+/// The version of an image, in the words of those who built it.
+pub(crate) const VERSION: &str = "immutable:version";
+/// The commit that an image was built from.
+pub(crate) const COMMIT: &str = "immutable:commit";
+/// When an image was built, in RFC 3339.
+pub(crate) const BUILT_AT: &str = "immutable:built-at";
+/// The SHA-256 of what the build has put into an image.
+pub(crate) const CONTENT: &str = "immutable:content";
 
 /// Tags by their keys.
 pub(crate) type Tags = BTreeMap<String, String>;

@@ -1,6 +1,6 @@
 //! What an instance of a fleet is told at its first boot: its configuration, and where its secrets lie.
 //!
-//! The image brings the rest: a service that reads what is written here. An image that was built in
+//! The image brings the rest: a service that reads what is written here, which [`crate::image_builder`] puts into it. An image that was built in
 //! another way finds the same two files.
 
 use immutable_core::model::{ConfigKey, LaunchSpec, SecretRef};
@@ -46,8 +46,10 @@ pub(crate) fn of(launch: &LaunchSpec) -> Result<String, ProviderError> {
 
 fn check(launch: &LaunchSpec) -> Result<(), String> {
     for key in launch.config.keys().chain(launch.secrets.keys()) {
-        if OF_THE_SHELL.contains(&key.as_str()) {
-            return Err(format!("{key} is a variable that shells keep for themselves: give it another name"));
+        if OF_THE_SHELL.contains(&key.as_str()) || key.as_str().starts_with(OURS) {
+            return Err(format!(
+                "{key} is a variable that the shell or the start of the service needs: give it another name"
+            ));
         }
     }
     if let Some(key) = launch.secrets.keys().find(|key| launch.config.contains_key(*key)) {
@@ -82,6 +84,9 @@ const OF_THE_SHELL: [&str; 19] = [
     "UID",
 ];
 
+/// The variables of the script that starts the service begin like this.
+pub(crate) const OURS: &str = "immutable_";
+
 /// Whether a reference is an ARN that the instance can read with its role.
 fn check_reference(key: &ConfigKey, reference: &SecretRef) -> Result<(), String> {
     let parts: Vec<&str> = reference.as_str().splitn(6, ':').collect();
@@ -111,14 +116,14 @@ fn check_reference(key: &ConfigKey, reference: &SecretRef) -> Result<(), String>
 }
 
 fn script(directory: &str, launch: &LaunchSpec) -> String {
-    let config: String = launch.config.iter().map(|(key, value)| format!("{key}={}\n", quote(value))).collect();
-    let secrets: String = launch.secrets.iter().map(|(key, reference)| format!("{key} {reference}\n")).collect();
+    let config: Vec<String> = launch.config.iter().map(|(key, value)| format!("{key}={}\n", quote(value))).collect();
+    let secrets: Vec<String> = launch.secrets.iter().map(|(key, reference)| format!("{key} {reference}\n")).collect();
     let (config_file, secrets_file) = (format!("{directory}/{CONFIG}"), format!("{directory}/{SECRETS}"));
     [
         "#!/bin/sh\nset -eu\numask 077\n".to_owned(),
         format!("mkdir -p {}\n", quote(directory)),
-        write_file(&secrets_file, &secrets),
-        write_file(&config_file, &config),
+        write_file(&secrets_file, &secrets.concat()),
+        write_file(&config_file, &config.concat()),
         // The service may read it and nobody else; where the image has no such user, only root may.
         format!("if getent group {SERVICE} >/dev/null 2>&1; then\n"),
         format!("  chgrp {SERVICE} {} {} {}\n", quote(directory), quote(&secrets_file), quote(&config_file)),
@@ -216,7 +221,8 @@ mod tests {
             (launch([("KEY", large.as_str())], &[]), "bytes of user data, and EC2 takes 16384"),
             (launch([("KEY", "hunter2\0")], &[]), "the value of KEY has a NUL character"),
             (launch([("KEY", "hunter2")], &[("KEY", SECRET)]), "KEY is both"),
-            (launch([("PPID", "hunter2")], &[]), "PPID is a variable that shells keep for themselves"),
+            (launch([("PPID", "hunter2")], &[]), "PPID is a variable that the shell"),
+            (launch([("immutable_name", "hunter2")], &[]), "immutable_name is a variable that the shell"),
             (almost("hunter2"), "the reference of secret KEY must be the ARN"),
             (almost("arn:aws:s3:eu-central-1:123456789012:secret:hunter2"), "the reference of secret KEY"),
             (almost("arn:aws:secretsmanager:eu-central-1:123456789012:hunter2"), "the reference of secret KEY"),

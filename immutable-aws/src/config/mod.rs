@@ -8,6 +8,7 @@ use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 use crate::Clients;
+use crate::image_builder::ImageSettings;
 
 /// How the instances of a fleet are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,6 +77,7 @@ pub struct Config {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
+    pub(crate) images: ImageSettings,
 }
 
 /// What instances are launched with, beside their release.
@@ -109,6 +111,7 @@ impl Config {
             routes: Vec::new(),
             max_fleet_size: 500,
             list_lag: Duration::from_secs(10),
+            images: ImageSettings::default(),
         })
     }
 
@@ -232,6 +235,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// How images are built, copied and shared.
+    pub fn images(mut self, images: ImageSettings) -> Self {
+        self.0.images = images;
+        self
+    }
+
     /// The configuration, if it can work.
     ///
     /// # Errors
@@ -252,6 +261,8 @@ impl ConfigBuilder {
             // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHookSpecification.html
             hold("lifecycle_hook", (30..=7200).contains(&time.as_secs()), "must be from 30 to 7200 seconds")?;
         }
+        let region = config.clients.ec2.config().region().map(AsRef::as_ref);
+        config.images.check(launch, region)?;
         Ok(config)
     }
 }

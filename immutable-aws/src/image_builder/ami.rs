@@ -1,0 +1,187 @@
+//! Finding AMIs, and what the tags of one of ours say.
+
+use aws_sdk_ec2::types::{Filter, Image as Ami, ResourceType};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use immutable_core::model::{Fingerprint, Image, ImageLabels, ServiceName};
+use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
+use jiff::Timestamp;
+
+use super::builder::Builder;
+use super::{ENSURE, pending, wait};
+use crate::config::Config;
+use crate::error::failed;
+use crate::tags::{self, Tags};
+
+/// An image keeps so many of those it was built from, nearest first; the tags of a thing have no room for many more.
+pub(super) const MOST_PARENTS: usize = 20;
+
+/// The name of the AMI of a recipe. A name is there once in an account and a region, so two who build at once make one image.
+pub(super) fn name(service: &ServiceName, fingerprint: &Fingerprint) -> String {
+    format!("immutable-{service}-{}", fingerprint.short())
+}
+
+/// AMIs of this account, of all pages and in every state.
+pub(super) async fn own(
+    client: &aws_sdk_ec2::Client,
+    operation: &'static str,
+    filter: Filter,
+) -> Result<Vec<Ami>, ProviderError> {
+    // A thousand is the most that a page can have:
+    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
+    let pages = client.describe_images().owners("self").filters(filter).into_paginator().page_size(1000);
+    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
+    found.map_err(|error| failed(operation, Effect::None, error))
+}
+
+pub(super) fn filter(name: &str, value: &str) -> Filter {
+    Filter::builder().name(name).values(value).build()
+}
+
+/// The AMIs of one content.
+pub(super) fn of_fingerprint(fingerprint: &Fingerprint) -> Filter {
+    filter(&format!("tag:{}", tags::IMAGE), &fingerprint.to_string())
+}
+
+/// An AMI of ours as an image; nothing where it is somebody else's.
+pub(super) fn image(ami: &Ami) -> Option<Image> {
+    let tags = tags::read(ami.tags());
+    let labels = ImageLabels {
+        version: tags.get(tags::VERSION).cloned().unwrap_or_default(),
+        commit: tags.get(tags::COMMIT).cloned(),
+        built_at: tags.get(tags::BUILT_AT)?.parse().ok()?,
+    };
+    let fingerprint = tags.get(tags::IMAGE)?.parse().ok()?;
+    Some(Image { id: ami.image_id()?.parse().ok()?, fingerprint, parents: parents(&tags)?, labels })
+}
+
+/// The tags of what an image was built from.
+pub(super) fn parent_tags(parents: &[Fingerprint]) -> Tags {
+    let tag = |(index, parent): (usize, &Fingerprint)| (parent_key(index), parent.to_string());
+    parents.iter().take(MOST_PARENTS).enumerate().map(tag).collect()
+}
+
+fn parents(tags: &Tags) -> Option<Vec<Fingerprint>> {
+    (0..MOST_PARENTS).map_while(|index| tags.get(&parent_key(index))).map(|parent| parent.parse().ok()).collect()
+}
+
+fn parent_key(index: usize) -> String {
+    if index == 0 { tags::PARENT.to_owned() } else { format!("{}-{}", tags::PARENT, index + 1) }
+}
+
+/// What a builder is started from.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) parents: Vec<Fingerprint>,
+    /// The name of the root volume's device.
+    pub(super) root: String,
+}
+
+/// The AMI that a recipe starts from, if it is there and is the one that is meant.
+pub(super) async fn base(config: &Config, base: &Image) -> Result<Base, ProviderError> {
+    let refused = |problem: &str| {
+        let problem = format!("base: {} {problem}", base.id);
+        ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem).without_effect()
+    };
+    // By a filter: asked for by its id, one that is not there is an error.
+    let request = config.clients.ec2.describe_images().filters(filter("image-id", base.id.as_str()));
+    let found = request.send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+    let usable = found.images().iter().find(|ami| ami.state() == Some(&aws_sdk_ec2::types::ImageState::Available));
+    let Some(ami) = usable else {
+        return Err(refused("is not there, or not yet, or not for this account and region: build or share it first"));
+    };
+    let known = image(ami);
+    let mut parents = match &known {
+        Some(known) if known.fingerprint == base.fingerprint => vec![known.fingerprint],
+        _ if base.fingerprint == Fingerprint::of(base.id.as_str()) => vec![base.fingerprint],
+        _ => return Err(refused("is another image than the one that is asked for: build that first")),
+    };
+    parents.extend(known.map(|known| known.parents).unwrap_or_default());
+    if parents.len() > MOST_PARENTS {
+        return Err(refused("has too many images below it to keep track of: start from one that has fewer"));
+    }
+    let root = ami.root_device_name().filter(|name| !name.is_empty());
+    let root = root.ok_or_else(|| refused("has no root volume that could be kept"))?.to_owned();
+    Ok(Base { parents, root })
+}
+
+/// Begins to make the AMI of a builder that is done.
+pub(super) async fn create(
+    config: &Config,
+    builder: &Builder,
+    content: &str,
+    now: Timestamp,
+    before: Effect,
+) -> Result<Progress<Image>, ProviderError> {
+    let mut tags = builder.tags.clone();
+    for of_the_builder in [tags::ROLE, tags::EXPIRES_AT, tags::NONCE] {
+        tags.remove(of_the_builder);
+    }
+    let internal = |problem: &str| ProviderError::new(ErrorKind::Internal, ENSURE, format!("{} {problem}", builder.id));
+    let recipe = tags.get(tags::RECIPE).cloned().ok_or_else(|| internal("has lost the tag of its recipe: end it"))?;
+    let name = tags.get("Name").cloned().ok_or_else(|| internal("has lost the tag of its name: end it"))?;
+    tags.insert(tags::IMAGE.to_owned(), recipe);
+    tags.insert(tags::CONTENT.to_owned(), content.to_owned());
+    tags.insert(tags::BUILT_AT.to_owned(), now.to_string());
+    let mut request = config.clients.ec2.create_image().instance_id(&builder.id).name(&name);
+    for of in [ResourceType::Image, ResourceType::Snapshot] {
+        request = request.tag_specifications(tags::specification(of, &tags));
+    }
+    match request.send().await {
+        Ok(_) => Ok(pending(format!("image {name} to be made of builder {}", builder.id))),
+        // Somebody else has begun it, or this is the second time: the list does not show it yet.
+        Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => Ok(Progress::Pending {
+            retry_after: wait::FOR_THE_LIST,
+            note: format!("image {name} to be listed; if it never is, another AMI has its name: rename that"),
+        }),
+        Err(error) => Err(failed(ENSURE, before, error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ami(tags: &Tags) -> Ami {
+        let of = tags::specification(ResourceType::Image, tags);
+        Ami::builder().image_id("ami-1").set_tags(of.tags).build()
+    }
+
+    fn tags(parents: &[Fingerprint]) -> Tags {
+        let mut tags = parent_tags(parents);
+        tags.extend(tags::tags([
+            (tags::IMAGE, Fingerprint::of("it").to_string().as_str()),
+            (tags::VERSION, "1.0.0"),
+            (tags::COMMIT, "abc"),
+            (tags::BUILT_AT, "2026-01-02T03:04:05Z"),
+        ]));
+        tags
+    }
+
+    #[test]
+    fn an_image_survives_its_tags() {
+        for count in [0, 1, MOST_PARENTS] {
+            let parents: Vec<_> = (0..count).map(|index| Fingerprint::of(index.to_string())).collect();
+            let image = image(&ami(&tags(&parents))).unwrap();
+            assert_eq!(
+                (image.id.as_str(), image.fingerprint, &image.parents),
+                ("ami-1", Fingerprint::of("it"), &parents)
+            );
+            let built_at = "2026-01-02T03:04:05Z".parse().unwrap();
+            assert_eq!(image.labels, ImageLabels { version: "1.0.0".into(), commit: Some("abc".into()), built_at });
+        }
+    }
+
+    #[test]
+    fn an_ami_without_our_tags_is_none_of_ours() {
+        for key in [tags::IMAGE, tags::BUILT_AT] {
+            let mut tags = tags(&[]);
+            tags.insert(key.to_owned(), "something else".to_owned());
+            assert_eq!(image(&ami(&tags)), None, "{key}");
+            tags.remove(key);
+            assert_eq!(image(&ami(&tags)), None, "{key}");
+        }
+        let mut without_commit = tags(&[]);
+        without_commit.remove(tags::COMMIT);
+        assert_eq!(image(&ami(&without_commit)).unwrap().labels.commit, None);
+    }
+}

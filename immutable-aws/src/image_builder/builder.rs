@@ -1,0 +1,240 @@
+//! The instance that an image is built on.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, Instance,
+    InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType,
+    ResourceType, ShutdownBehavior,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use immutable_core::model::{Fingerprint, ServiceName};
+use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ImageSpec, OpContext, ProviderError};
+use jiff::Timestamp;
+
+use super::ENSURE;
+use super::ami::{self, Base};
+use super::recipe::Plan;
+use super::script::{self, Attempt, Signal};
+use crate::config::Config;
+use crate::error::failed;
+use crate::tags::{self, Tags};
+
+/// Beside the time of the build itself: to boot, to switch off, and until its last words can be read.
+const TO_BOOT_AND_TO_BE_HEARD: Duration = Duration::from_mins(5);
+
+/// A builder as EC2 tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Builder {
+    pub(super) id: String,
+    pub(super) state: InstanceStateName,
+    pub(super) launched: Timestamp,
+    pub(super) tags: Tags,
+}
+
+impl Builder {
+    fn read(instance: &Instance) -> Option<Self> {
+        let launched = instance.launch_time()?;
+        Some(Self {
+            id: instance.instance_id()?.to_owned(),
+            state: instance.state()?.name()?.clone(),
+            launched: Timestamp::from_second(launched.secs()).ok()?,
+            tags: tags::read(instance.tags()),
+        })
+    }
+
+    /// Whether it is there and stays there.
+    pub(super) fn is_alive(&self) -> bool {
+        !matches!(self.state, InstanceStateName::ShuttingDown | InstanceStateName::Terminated)
+    }
+
+    pub(super) fn is_for(&self, recipe: &Fingerprint) -> bool {
+        self.tags.get(tags::RECIPE) == Some(&recipe.to_string())
+    }
+
+    /// Whether nobody needs it any more, whoever started it and whatever for.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        let expires = self.tags.get(tags::EXPIRES_AT).and_then(|at| at.parse::<Timestamp>().ok());
+        expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// Whether it has had its time.
+    pub(super) fn is_late(&self, deadline: Duration, now: Timestamp) -> bool {
+        let time = deadline.saturating_add(TO_BOOT_AND_TO_BE_HEARD).as_secs();
+        let taken = now.as_second().saturating_sub(self.launched.as_second());
+        u64::try_from(taken).is_ok_and(|taken| taken > time)
+    }
+}
+
+/// All builders of a service, of all pages, those that are gone included as long as EC2 tells of them.
+pub(super) async fn of_service(config: &Config, service: &ServiceName) -> Result<Vec<Builder>, ProviderError> {
+    let request = config.clients.ec2.describe_instances().filters(tags::of_service(service));
+    let request = request.filters(ami::filter(&format!("tag:{}", tags::ROLE), tags::BUILDER));
+    // A thousand is the most that a page can have:
+    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+    let pages = request.into_paginator().page_size(1000).items().send();
+    let found = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+    let instances = found.iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
+    Ok(instances.filter_map(Builder::read).collect())
+}
+
+/// Starts the builder of a recipe, once however often it is asked for within the hour. Whether this was it, and not somebody else.
+///
+/// `gone` are builders of the recipe that have ended: a new one is not the one that they were.
+pub(super) async fn start(
+    config: &Config,
+    cx: &OpContext,
+    spec: &ImageSpec,
+    plan: &Plan,
+    base: &Base,
+    gone: &BTreeSet<&str>,
+    now: Timestamp,
+) -> Result<bool, ProviderError> {
+    let images = &config.images;
+    let expires = expires_at(images.deadline, now);
+    let gone: Vec<&str> = gone.iter().copied().collect();
+    let token = IdempotencyKey::of(&["builder", &plan.fingerprint.to_string(), &expires.to_string(), &gone.join(" ")]);
+    let attempt = Attempt { nonce: token.as_str().to_owned(), deadline: images.deadline };
+    let user_data = script::user_data(plan, &attempt)
+        .map_err(|problem| ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem).without_effect())?;
+    let tags = tags_of(cx, spec, plan, base, &attempt, expires);
+    let kind = images.instance_type.as_ref().or(config.launch.instance_types.first());
+    let metadata = InstanceMetadataOptionsRequest::builder().http_tokens(HttpTokensState::Required).build();
+    let profile = images.instance_profile.as_ref();
+    let mut request = config
+        .clients
+        .ec2
+        .run_instances()
+        .client_token(token.as_str())
+        .min_count(1)
+        .max_count(1)
+        .image_id(plan.base.id.as_str())
+        .set_instance_type(kind.map(|kind| InstanceType::from(kind.as_str())))
+        .user_data(BASE64_STANDARD.encode(user_data))
+        .metadata_options(metadata)
+        .network_interfaces(interface(config))
+        .set_iam_instance_profile(profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build()))
+        .instance_initiated_shutdown_behavior(ShutdownBehavior::Stop)
+        .block_device_mappings(root_volume(config, &base.root));
+    for of in [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface] {
+        request = request.tag_specifications(tags::specification(of, &tags));
+    }
+    match request.send().await {
+        Ok(_) => Ok(true),
+        // Somebody else has started it with other labels or settings: theirs will do.
+        Err(error) if error.code() == Some("IdempotentParameterMismatch") => Ok(false),
+        Err(error) => Err(failed(ENSURE, Effect::None, error)),
+    }
+}
+
+/// The full hour after the deadline and an hour more: the same for all who start the same builder within an hour.
+fn expires_at(deadline: Duration, now: Timestamp) -> Timestamp {
+    const HOUR: i64 = 3600;
+    let end = now.as_second().saturating_add(i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX));
+    let hour = end.div_euclid(HOUR).saturating_add(2).saturating_mul(HOUR);
+    Timestamp::from_second(hour).unwrap_or(Timestamp::MAX)
+}
+
+/// What will be known of the image stands on its builder, so that whoever comes later can go on with it.
+fn tags_of(cx: &OpContext, spec: &ImageSpec, plan: &Plan, base: &Base, attempt: &Attempt, expires: Timestamp) -> Tags {
+    let mut tags = ami::parent_tags(&base.parents);
+    tags.extend(tags::tags([
+        ("Name", ami::name(&spec.service, &plan.fingerprint).as_str()),
+        (tags::SERVICE, spec.service.as_str()),
+        (tags::ROLE, tags::BUILDER),
+        (tags::RECIPE, &plan.fingerprint.to_string()),
+        (tags::NONCE, &attempt.nonce),
+        (tags::EXPIRES_AT, &expires.to_string()),
+        (tags::VERSION, &spec.version),
+    ]));
+    tags.extend(spec.commit.iter().map(|commit| (tags::COMMIT.to_owned(), commit.clone())));
+    tags.extend(cx.rollout.iter().map(|rollout| (tags::ROLLOUT.to_owned(), rollout.to_string())));
+    tags
+}
+
+fn interface(config: &Config) -> InstanceNetworkInterfaceSpecification {
+    let images = &config.images;
+    InstanceNetworkInterfaceSpecification::builder()
+        .device_index(0)
+        .set_subnet_id(images.subnet.as_ref().or(config.launch.subnets.first()).cloned())
+        .set_groups(Some(images.security_groups.as_ref().unwrap_or(&config.launch.security_groups).clone()))
+        .associate_public_ip_address(config.launch.exceptions.public_address)
+        .delete_on_termination(true)
+        .build()
+}
+
+fn root_volume(config: &Config, root: &str) -> BlockDeviceMapping {
+    let mut volume = EbsBlockDevice::builder().delete_on_termination(true);
+    if !config.launch.exceptions.unencrypted_root_volume {
+        volume = volume.encrypted(true).set_kms_key_id(config.launch.volume_key.clone());
+    }
+    BlockDeviceMapping::builder().device_name(root).ebs(volume.build()).build()
+}
+
+/// What a builder that has switched itself off has said.
+pub(super) async fn listen(config: &Config, builder: &Builder) -> Result<Option<Signal>, ProviderError> {
+    let request = config.clients.ec2.get_console_output().instance_id(&builder.id);
+    let answer = request.send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+    let output = answer.output().map(|output| BASE64_STANDARD.decode(output.trim())).transpose();
+    let output = output.map_err(|error| {
+        let problem = format!("the console output of builder {} cannot be read", builder.id);
+        ProviderError::new(ErrorKind::Internal, ENSURE, problem).with_source(error)
+    })?;
+    let nonce = builder.tags.get(tags::NONCE).map_or("", String::as_str);
+    Ok(Signal::read(&String::from_utf8_lossy(&output.unwrap_or_default()), nonce))
+}
+
+/// Ends builders. One that is gone has ended. What the call has done so far, afterwards.
+pub(super) async fn end<'a>(
+    config: &Config,
+    builders: impl IntoIterator<Item = &'a Builder>,
+    before: Effect,
+) -> Result<Effect, ProviderError> {
+    let ids: Vec<String> = builders.into_iter().map(|builder| builder.id.clone()).collect();
+    let mut effect = before;
+    // One by one: of a batch with one that is gone, none is ended.
+    for id in ids {
+        if let Err(error) = config.clients.ec2.terminate_instances().instance_ids(id).send().await {
+            let error = failed(ENSURE, effect, error);
+            if error.kind() != ErrorKind::NotFound {
+                return Err(error);
+            }
+        }
+        effect = Effect::Unknown;
+    }
+    Ok(effect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_starts_a_builder_within_the_hour_gives_it_the_same_end() {
+        let at = |time: &str| expires_at(Duration::from_mins(30), time.parse().unwrap()).to_string();
+        assert_eq!(at("2026-01-02T03:00:00Z"), "2026-01-02T05:00:00Z");
+        assert_eq!(at("2026-01-02T03:29:59Z"), "2026-01-02T05:00:00Z");
+        assert_eq!(at("2026-01-02T03:30:00Z"), "2026-01-02T06:00:00Z");
+    }
+
+    #[test]
+    fn a_builder_is_late_only_after_it_could_have_been_heard() {
+        let builder = Builder {
+            id: "i-1".into(),
+            state: InstanceStateName::Running,
+            launched: "2026-01-02T03:00:00Z".parse().unwrap(),
+            tags: tags::tags([(tags::EXPIRES_AT, "2026-01-02T05:00:00Z")]),
+        };
+        let late = |time: &str| builder.is_late(Duration::from_mins(30), time.parse().unwrap());
+        assert!(!late("2026-01-02T02:00:00Z"), "a clock that is behind");
+        assert!(!late("2026-01-02T03:35:00Z"));
+        assert!(late("2026-01-02T03:35:01Z"));
+        assert!(!builder.is_expired("2026-01-02T04:59:59Z".parse().unwrap()));
+        assert!(builder.is_expired("2026-01-02T05:00:00Z".parse().unwrap()));
+        let unmarked = Builder { tags: Tags::new(), ..builder };
+        assert!(!unmarked.is_expired("2030-01-01T00:00:00Z".parse().unwrap()));
+    }
+}

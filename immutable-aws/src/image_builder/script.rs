@@ -1,0 +1,220 @@
+//! The script that makes an image on its builder, and the one line by which it tells how that went.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flate2::{Compression, GzBuilder};
+use immutable_core::model::Fingerprint;
+
+use super::install::{ROOT, START, UNIT, start, unit};
+use super::recipe::{File, Part, Plan};
+use crate::shell::{quote, write_file};
+use crate::user_data::{DIRECTORY, LIMIT, SERVICE};
+
+/// Where scripts are put before they run.
+const WORK: &str = "/var/lib/immutable-build";
+/// Where the builder tells how it went.
+const CONSOLE: &str = "/dev/console";
+
+/// What to do with files that do not fit.
+pub(super) const FETCH: &str = "it does not fit into the user data, of which EC2 takes 16384 bytes after compression: fetch it \
+                                in a script from your artifact store, with the builder's role";
+
+/// What belongs to one attempt to make an image.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// The word by which the output of this attempt is known.
+    pub(super) nonce: String,
+    /// How long it may take.
+    pub(super) deadline: Duration,
+}
+
+/// How a build went.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// It is done, and this is the SHA-256 of what it has put into the image.
+    Done(String),
+    /// This step has failed.
+    Failed(String),
+    /// The builder itself has seen that the time is over.
+    OutOfTime,
+}
+
+impl Signal {
+    /// The first signal of an attempt in the output of its builder.
+    pub(super) fn read(console: &str, nonce: &str) -> Option<Self> {
+        let start = format!("immutable {nonce} ");
+        let words = |line: &str| Some(line.split_once(&start)?.1.trim().to_owned());
+        console.lines().filter_map(words).find_map(|words| match words.split_once(' ') {
+            Some(("done", digest)) => digest.parse::<Fingerprint>().ok().map(|digest| Self::Done(digest.to_string())),
+            Some(("failed", "deadline")) => Some(Self::OutOfTime),
+            Some(("failed", step)) => Some(Self::Failed(step.to_owned())),
+            _ => None,
+        })
+    }
+}
+
+/// The user data of a builder: the script, compressed, as cloud-init takes it. The same for the same plan and attempt.
+///
+/// # Errors
+/// What to do about a recipe that is too large.
+pub(super) fn user_data(plan: &Plan, attempt: &Attempt) -> Result<Vec<u8>, String> {
+    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
+    let written = encoder.write_all(text(plan, "", attempt).as_bytes()).and_then(|()| encoder.finish());
+    let data = written.map_err(|error| format!("the recipe cannot be compressed: {error}"))?;
+    if data.len() > LIMIT {
+        return Err(format!("the recipe has {} bytes: {FETCH}", data.len()));
+    }
+    Ok(data)
+}
+
+/// The script itself. Paths begin with `prefix`, which is empty on an instance.
+pub(super) fn text(plan: &Plan, prefix: &str, attempt: &Attempt) -> String {
+    let parts = plan.layers.iter().enumerate().map(|(index, part)| match part {
+        Part::Files(files) => add_files(index, files, prefix),
+        Part::Script(script) => run_script(index, script, prefix),
+    });
+    let parts: Vec<String> = parts.collect();
+    [begin(prefix, attempt), prepare(prefix), parts.concat(), install(plan, prefix), end(prefix)].concat()
+}
+
+/// Whatever happens from here on, the builder says so and switches itself off. The line is said more than once, because whatever else is
+/// written to the console at the same moment could break one.
+fn begin(prefix: &str, attempt: &Attempt) -> String {
+    let Attempt { nonce, deadline } = attempt;
+    let (console, seconds) = (quote(&format!("{prefix}{CONSOLE}")), deadline.as_secs());
+    format!(
+        r#"#!/bin/sh
+# immutable-nonce: {nonce}
+set -eu
+umask 022
+step=start
+digest=
+
+say() {{
+  for _ in 1 2 3; do
+    printf '\nimmutable {nonce} %s\n' "$1" >>{console} || :
+    sleep 1
+  done
+}}
+
+finish() {{
+  status=$?
+  trap - EXIT
+  set +e
+  [ -z "${{watchdog-}}" ] || kill "$watchdog"
+  if [ -n "$digest" ]; then say "done $digest"; else say "failed $step with status $status"; fi
+  sync
+  poweroff
+}}
+trap finish EXIT
+trap 'exit 143' HUP INT TERM
+(trap - EXIT HUP INT TERM; sleep {seconds}; say 'failed deadline'; poweroff) </dev/null >/dev/null 2>&1 &
+watchdog=$!
+"#
+    )
+}
+
+/// An image holds nothing that an instance was launched with.
+fn prepare(prefix: &str) -> String {
+    let (work, root, etc) = (path(prefix, WORK), path(prefix, ROOT), path(prefix, DIRECTORY));
+    format!(
+        "
+step=prepare
+rm -rf {etc} {work}
+mkdir -p -m 0700 {work}
+mkdir -p {root}
+getent group {SERVICE} >/dev/null || groupadd --system {SERVICE}
+getent passwd {SERVICE} >/dev/null ||
+  useradd --system --gid {SERVICE} --home-dir {ROOT} --no-create-home --shell /sbin/nologin {SERVICE}
+"
+    )
+}
+
+fn add_files(index: usize, files: &[File], prefix: &str) -> String {
+    let add = |(position, file): (usize, &File)| {
+        let target = format!("{prefix}{ROOT}/{}", file.target);
+        let directory = target.rsplit_once('/').map_or("/", |(directory, _)| directory);
+        let (directory, target) = (quote(directory), quote(&target));
+        let mode = if file.executable { "0755" } else { "0644" };
+        let mut content = String::new();
+        for (position, digit) in BASE64_STANDARD.encode(&file.content).chars().enumerate() {
+            if position > 0 && position % 76 == 0 {
+                content.push('\n');
+            }
+            content.push(digit);
+        }
+        // No line of this encoding is as short as the one that ends it.
+        format!(
+            "\nstep='layers[{index}].files[{position}]'\nmkdir -p {directory}\nrm -f {target}\n\
+             base64 -d >{target} <<'END'\n{content}\nEND\nchmod {mode} {target}\n"
+        )
+    };
+    files.iter().enumerate().map(add).collect::<Vec<_>>().concat()
+}
+
+/// A script says itself what it is run by, or it is run by `sh`, which stops at the first command that fails.
+fn run_script(index: usize, script: &str, prefix: &str) -> String {
+    let (file, root) = (format!("{prefix}{WORK}/layer-{index}"), path(prefix, ROOT));
+    let run = if script.starts_with("#!") { quote(&file) } else { format!("sh -eu {}", quote(&file)) };
+    let mut content = script.to_owned();
+    if !content.ends_with('\n') {
+        content.push('\n');
+    }
+    let write = write_file(&file, &content);
+    format!(
+        "\nstep='layers[{index}]'\n{write}chmod 0700 {}\n(trap - EXIT; cd {root} && exec {run}) </dev/null\n",
+        quote(&file)
+    )
+}
+
+fn install(plan: &Plan, prefix: &str) -> String {
+    let mut text = String::new();
+    for (file, content, mode) in [(START, start(prefix, &plan.command), "0755"), (UNIT, unit(), "0644")] {
+        let directory = file.rsplit_once('/').map_or("/", |(directory, _)| directory);
+        let target = format!("{prefix}{file}");
+        let write = write_file(&target, &content);
+        let (directory, target) = (path(prefix, directory), quote(&target));
+        let _ = write!(text, "\nstep=service\nmkdir -p {directory}\nrm -f {target}\n{write}chmod {mode} {target}\n");
+    }
+    let program = plan.command.first().map(|program| path(prefix, &format!("{ROOT}/{program}"))).unwrap_or_default();
+    // What a script has made is only known here.
+    let _ =
+        write!(text, "systemctl enable {SERVICE}.service\n\nstep='command[0]'\n[ -f {program} ]\n[ -x {program} ]\n");
+    text
+}
+
+/// What was put in is digested; what only the builder itself was, such as its name and its keys, is left out of the image.
+fn end(prefix: &str) -> String {
+    let (work, slash) = (path(prefix, WORK), quote(&format!("{prefix}/")));
+    let machine_id = path(prefix, "/etc/machine-id");
+    let host_keys = path(prefix, "/etc/ssh");
+    let paths = [ROOT, START, UNIT].map(|path| quote(path.trim_start_matches('/'))).join(" ");
+    format!(
+        "
+step=digest
+cd {slash}
+find {paths} -type f -print0 >{work}/found
+LC_ALL=C sort -z {work}/found >{work}/names
+xargs -0 sha256sum <{work}/names >{work}/sums
+sum=$(sha256sum {work}/sums)
+
+step=clean
+rm -rf {work}
+if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
+if [ -e {machine_id} ]; then : >{machine_id}; fi
+rm -f {host_keys}/ssh_host_*_key {host_keys}/ssh_host_*_key.pub
+digest=${{sum%% *}}
+"
+    )
+}
+
+fn path(prefix: &str, path: &str) -> String {
+    quote(&format!("{prefix}{path}"))
+}
+
+#[cfg(test)]
+mod tests;
