@@ -1,5 +1,7 @@
 //! What the provider's own credentials must be allowed to do, and nothing more.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::config::{Config, Fleets};
@@ -18,13 +20,14 @@ use crate::tags;
 /// ```
 pub fn iam_policy(config: &Config) -> String {
     let mut statements = vec![look(config), launch_templates(), start(), tag()];
-    statements.extend(config.launch.instance_profile.as_ref().map(|profile| pass_role(profile)));
+    statements.extend(pass_roles(config));
     statements.push(owned("EndInstances", tags::SERVICE, &["ec2:TerminateInstances"]));
     statements.extend(match config.fleets {
         Fleets::AutoScaling => groups(),
         Fleets::Instances => Vec::new(),
     });
     statements.extend(target_groups());
+    statements.extend(images());
     statements.extend(routes(config));
     let policy = json!({ "Version": "2012-10-17", "Statement": statements });
     serde_json::to_string_pretty(&policy).expect("invariant: plain data always serialises")
@@ -33,10 +36,14 @@ pub fn iam_policy(config: &Config) -> String {
 fn look(config: &Config) -> Value {
     let mut actions = vec![
         "cloudwatch:GetMetricData",
+        "ec2:DescribeImageAttribute",
         "ec2:DescribeImages",
         "ec2:DescribeInstanceStatus",
         "ec2:DescribeInstances",
+        "ec2:DescribeLaunchTemplateVersions",
         "ec2:DescribeLaunchTemplates",
+        "ec2:DescribeSnapshots",
+        "ec2:GetConsoleOutput",
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeRules",
         "elasticloadbalancing:DescribeTags",
@@ -44,12 +51,12 @@ fn look(config: &Config) -> Value {
         "elasticloadbalancing:DescribeTargetGroups",
         "elasticloadbalancing:DescribeTargetHealth",
     ];
+    // Images are not removed that a group needs, whoever made the group.
+    actions.push("autoscaling:DescribeAutoScalingGroups");
     actions.extend(match config.fleets {
-        Fleets::AutoScaling => vec![
-            "autoscaling:DescribeAutoScalingGroups",
-            "autoscaling:DescribeAutoScalingInstances",
-            "autoscaling:DescribeScalingActivities",
-        ],
+        Fleets::AutoScaling => {
+            vec!["autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeScalingActivities"]
+        }
         Fleets::Instances => vec!["ec2:DescribeFleets"],
     });
     json!({ "Sid": "Look", "Effect": "Allow", "Action": actions, "Resource": "*" })
@@ -72,7 +79,7 @@ fn start() -> Value {
 
 /// Tags are put on by the request that makes a thing, and by no other.
 fn tag() -> Value {
-    let makers = ["CreateLaunchTemplate", "RunInstances", "CreateFleet", "CreateImage"];
+    let makers = ["CreateLaunchTemplate", "RunInstances", "CreateFleet", "CreateImage", "CopyImage"];
     json!({
         "Sid": "TagWhatIsMade",
         "Effect": "Allow",
@@ -82,15 +89,32 @@ fn tag() -> Value {
     })
 }
 
-fn pass_role(profile: &str) -> Value {
-    json!({
+/// The roles of the instances and of the builders of images.
+fn pass_roles(config: &Config) -> Option<Value> {
+    let profiles = [&config.launch.instance_profile, &config.images.instance_profile];
+    // The role of an instance profile has its name, unless somebody gave it another one by hand.
+    let roles: BTreeSet<String> =
+        profiles.into_iter().flatten().map(|profile| format!("arn:*:iam::*:role/{profile}")).collect();
+    let pass = json!({
         "Sid": "GiveInstancesTheirRole",
         "Effect": "Allow",
         "Action": "iam:PassRole",
-        // The role of an instance profile has its name, unless somebody gave it another one by hand.
-        "Resource": format!("arn:*:iam::*:role/{profile}"),
+        "Resource": roles,
         "Condition": { "StringLike": { "iam:PassedToService": "ec2.amazonaws.com*" } },
-    })
+    });
+    (!roles.is_empty()).then_some(pass)
+}
+
+fn images() -> Vec<Value> {
+    vec![
+        made("MakeImages", tags::SERVICE, &["ec2:CopyImage", "ec2:CreateImage"], "arn:*:ec2:*::image/*"),
+        made("MakeSnapshots", tags::SERVICE, &["ec2:CreateImage"], "arn:*:ec2:*::snapshot/*"),
+        owned(
+            "ChangeImages",
+            tags::SERVICE,
+            &["ec2:CreateImage", "ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:ModifyImageAttribute"],
+        ),
+    ]
 }
 
 fn groups() -> Vec<Value> {
@@ -205,6 +229,37 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What a tag in another request needs, and what AWS asks about on behalf of the caller, are no calls of ours.
+    const WITHOUT_A_CALL: [&str; 3] = ["ec2:CreateTags", "autoscaling:CreateOrUpdateTags", "iam:PassRole"];
+
+    #[test]
+    fn every_action_is_one_that_is_called() {
+        let source = source(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let policy: Value = serde_json::from_str(&iam_policy(&config())).unwrap();
+        for statement in policy["Statement"].as_array().unwrap() {
+            let actions = match &statement["Action"] {
+                Value::Array(actions) => actions.clone(),
+                action => vec![action.clone()],
+            };
+            for action in actions.iter().map(|action| action.as_str().unwrap()) {
+                let (_, call) = action.split_once(':').unwrap();
+                let spell = |c: char| if c.is_uppercase() { format!("_{}", c.to_lowercase()) } else { c.to_string() };
+                let call = call.chars().map(spell).collect::<String>();
+                let called = source.contains(&format!(".{}(", call.trim_start_matches('_')));
+                assert!(called || WITHOUT_A_CALL.contains(&action), "nothing calls {action}");
+            }
+        }
+    }
+
+    fn source(directory: &std::path::Path) -> String {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        let text = |path: std::path::PathBuf| match path.is_dir() {
+            true => source(&path),
+            false => std::fs::read_to_string(path).unwrap(),
+        };
+        entries.map(text).collect()
     }
 
     #[test]

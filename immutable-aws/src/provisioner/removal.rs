@@ -9,7 +9,7 @@ use super::survey::{self, Parts, desired};
 use super::{REMOVE, RETIRE, launch_template};
 use crate::config::Config;
 use crate::error::failed;
-use crate::tags;
+use crate::{tags, target_groups};
 
 /// So many instances are ended in a request. A thousand would be accepted, and AWS advises
 /// [smaller batches](https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html).
@@ -53,6 +53,9 @@ pub(super) async fn remove(
     }
     if let Some(group) = &parts.group {
         return remove_group(config, fleet, group).await;
+    }
+    if let Progress::Pending { retry_after, note } = target_groups::remove(&config.clients, service, fleet).await? {
+        return Ok(Progress::Pending { retry_after, note });
     }
     if let Some(template) = &parts.template {
         launch_template::remove(config, REMOVE, template).await?;

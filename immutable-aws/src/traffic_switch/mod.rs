@@ -15,7 +15,7 @@ use aws_sdk_elasticloadbalancingv2::types::TargetDescription;
 use immutable_core::model::{FleetId, RouteId, RouteVersion, Weight};
 use immutable_core::provider::{
     Assignment, Effect, ErrorKind, IdempotencyKey, OpContext, Progress, ProviderError, SwitchKind, TrafficCapabilities,
-    TrafficState, TrafficSwitch,
+    TrafficState, TrafficSwitch, VersionCheck,
 };
 use jiff::Timestamp;
 
@@ -79,6 +79,7 @@ impl TrafficSwitch for ElbSwitch {
         TrafficCapabilities {
             kind: SwitchKind::Weighted { step },
             max_fleets: Some(u32::try_from(MOST_GROUPS).unwrap_or(u32::MAX)),
+            version_check: VersionCheck::BeforeTheChange,
         }
     }
 
