@@ -22,7 +22,9 @@
 mod client;
 mod config;
 mod error;
+mod health_probe;
 mod image_builder;
+mod metric_source;
 mod policy;
 mod provisioner;
 mod shell;
@@ -33,7 +35,9 @@ mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
+pub use health_probe::{GroupHealthProbe, StatusCheckProbe, TargetHealthProbe};
 pub use image_builder::{AmiBuilder, ImageCopy, ImageSettings};
+pub use metric_source::CloudWatchMetrics;
 pub use policy::iam_policy;
 pub use provisioner::{AutoScalingProvisioner, Ec2Provisioner};
 pub use traffic_switch::ElbSwitch;

@@ -82,7 +82,7 @@ pub(crate) async fn ensure(
         );
         return Err(ProviderError::new(ErrorKind::InvalidRequest, operation, message));
     }
-    let found = by_name(clients, operation, &name(new.route, new.fleet)).await?;
+    let found = by_name(clients, operation, Effect::Unknown, &name(new.route, new.fleet)).await?;
     let arn = match found.and_then(|group| group.target_group_arn) {
         Some(arn) => owned(clients, operation, new, arn).await?,
         None => create(clients, operation, new, &model).await?,
@@ -170,12 +170,18 @@ async fn attributes(
 
 async fn by_arn(clients: &Clients, operation: &'static str, arn: &str) -> Result<Option<TargetGroup>, ProviderError> {
     let answer = clients.elb.describe_target_groups().target_group_arns(arn).send().await;
-    first(operation, answer)
+    first(operation, Effect::Unknown, answer)
 }
 
-async fn by_name(clients: &Clients, operation: &'static str, name: &str) -> Result<Option<TargetGroup>, ProviderError> {
+/// The group of that name; `before` is what the call has done already.
+pub(crate) async fn by_name(
+    clients: &Clients,
+    operation: &'static str,
+    before: Effect,
+    name: &str,
+) -> Result<Option<TargetGroup>, ProviderError> {
     let answer = clients.elb.describe_target_groups().names(name).send().await;
-    first(operation, answer)
+    first(operation, before, answer)
 }
 
 type Described = Result<
@@ -186,13 +192,13 @@ type Described = Result<
 >;
 
 /// The group that was asked for. That it is not there is told as an error.
-fn first(operation: &'static str, answer: Described) -> Result<Option<TargetGroup>, ProviderError> {
+fn first(operation: &'static str, before: Effect, answer: Described) -> Result<Option<TargetGroup>, ProviderError> {
     match answer {
         Ok(answer) => Ok(answer.target_groups.unwrap_or_default().into_iter().next()),
         Err(error) if error.as_service_error().is_some_and(|error| error.is_target_group_not_found_exception()) => {
             Ok(None)
         }
-        Err(error) => Err(unseen(operation, Effect::Unknown, error)),
+        Err(error) => Err(unseen(operation, before, error)),
     }
 }
 

@@ -3,7 +3,7 @@
 mod claim;
 mod plan;
 pub(crate) mod route;
-mod state;
+pub(crate) mod state;
 mod weights;
 
 use std::collections::BTreeMap;

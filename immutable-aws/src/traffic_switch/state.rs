@@ -41,10 +41,10 @@ pub(super) struct Owner {
 }
 
 /// Who is registered in a target group.
-pub(super) struct Target {
+pub(crate) struct Target {
     pub(super) description: TargetDescription,
-    pub(super) instance: InstanceId,
-    pub(super) health: MemberHealth,
+    pub(crate) instance: InstanceId,
+    pub(crate) health: MemberHealth,
 }
 
 impl State {
@@ -180,7 +180,12 @@ fn owner(tags: &Tags, route: &Route) -> Option<Owner> {
     is_ours.then(|| Owner { fleet, like: tags.get(tags::LIKE).cloned() })
 }
 
-async fn targets(clients: &Clients, operation: &'static str, group: &str) -> Result<Vec<Target>, ProviderError> {
+/// Who is registered in a group, and who is on the way out.
+pub(crate) async fn targets(
+    clients: &Clients,
+    operation: &'static str,
+    group: &str,
+) -> Result<Vec<Target>, ProviderError> {
     let answer = clients.elb.describe_target_health().target_group_arn(group).send().await;
     let answer = answer.map_err(|error| unseen(operation, Effect::None, error))?;
     let mut targets = Vec::new();

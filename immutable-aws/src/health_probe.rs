@@ -1,0 +1,315 @@
+//! Looking at instances with what AWS itself knows of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use aws_sdk_autoscaling::types::{AutoScalingInstanceDetails, LifecycleState};
+use aws_sdk_ec2::types::{InstanceStateName, InstanceStatus, InstanceStatusSummary, SummaryStatus};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use immutable_core::model::{FleetId, InstanceId, Look, Sample};
+use immutable_core::provider::{Effect, HealthProbe, MemberHealth, OpContext, ProbeTarget, ProviderError};
+use jiff::Timestamp;
+
+use crate::error::unseen;
+use crate::traffic_switch::state;
+use crate::{Clients, Config, target_groups};
+
+/// So many instances are asked about in a request.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html>
+const STATUS_BATCH: usize = 100;
+
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingInstances.html>
+const GROUP_BATCH: usize = 50;
+
+/// What was seen of an instance, and the evidence.
+type Seen = (Look, String);
+
+macro_rules! probe {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name {
+            config: Config,
+        }
+
+        impl $name {
+            /// A probe with the clients of this configuration.
+            pub fn new(config: Config) -> Self {
+                Self { config }
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+probe!(
+    /// The [status checks of EC2](https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-system-instance-status-check.html):
+    /// whether the machine and its system work. They say nothing about what runs on it, and take minutes to notice.
+    ///
+    /// Both checks have to be passed; one that is failed, or an instance that does not run any more, is bad.
+    ///
+    /// # Errors
+    /// Only when EC2 cannot be asked. An instance that EC2 does not know has no sample.
+    StatusCheckProbe
+);
+
+probe!(
+    /// What the Auto Scaling group thinks of its instances, which it replaces when they are unhealthy.
+    ///
+    /// # Errors
+    /// Only when the API cannot be asked. An instance that is in no group has no sample.
+    GroupHealthProbe
+);
+
+probe!(
+    /// What the load balancer thinks of the members of the configuration's [routes](crate::ConfigBuilder::routes).
+    ///
+    /// Bad on one route is bad. An instance that is on none, or on none that uses it yet, is not judged.
+    ///
+    /// # Errors
+    /// Only when the API cannot be asked.
+    TargetHealthProbe
+);
+
+#[async_trait]
+impl HealthProbe for StatusCheckProbe {
+    async fn sample(&self, cx: &OpContext, targets: &[ProbeTarget]) -> Result<Vec<Sample>, ProviderError> {
+        let until = Until::half_of(cx);
+        let mut samples = Vec::new();
+        for batch in ids(targets).chunks(STATUS_BATCH) {
+            if until.is_over() {
+                break;
+            }
+            let seen = statuses(&self.config.clients, batch).await?;
+            samples.extend(told(seen.iter().filter_map(|status| Some((status.instance_id()?, status_look(status))))));
+        }
+        Ok(samples)
+    }
+}
+
+#[async_trait]
+impl HealthProbe for GroupHealthProbe {
+    async fn sample(&self, cx: &OpContext, targets: &[ProbeTarget]) -> Result<Vec<Sample>, ProviderError> {
+        const OPERATION: &str = "look at instances of groups";
+        let until = Until::half_of(cx);
+        let mut samples = Vec::new();
+        for batch in ids(targets).chunks(GROUP_BATCH) {
+            if until.is_over() {
+                break;
+            }
+            let mut token = None;
+            loop {
+                let request = self.config.clients.autoscaling.describe_auto_scaling_instances();
+                let request = request.set_instance_ids(Some(batch.to_vec())).set_next_token(token);
+                let answer = request.send().await.map_err(|error| unseen(OPERATION, Effect::None, error))?;
+                let seen = answer.auto_scaling_instances();
+                samples.extend(told(seen.iter().filter_map(|one| Some((one.instance_id()?, group_look(one))))));
+                token = answer.next_token;
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(samples)
+    }
+}
+
+#[async_trait]
+impl HealthProbe for TargetHealthProbe {
+    async fn sample(&self, cx: &OpContext, targets: &[ProbeTarget]) -> Result<Vec<Sample>, ProviderError> {
+        const OPERATION: &str = "look at targets";
+        let until = Until::half_of(cx);
+        let clients = &self.config.clients;
+        let fleets: BTreeSet<&FleetId> = targets.iter().map(|target| &target.fleet).collect();
+        let asked: BTreeSet<&InstanceId> = targets.iter().map(|target| &target.instance).collect();
+        let mut looks: BTreeMap<InstanceId, Seen> = BTreeMap::new();
+        let routes = self.config.routes.iter();
+        let groups =
+            fleets.iter().flat_map(|fleet| routes.clone().map(|route| target_groups::name(route.as_str(), fleet)));
+        for name in groups.collect::<Vec<_>>() {
+            if until.is_over() {
+                break;
+            }
+            let group = target_groups::by_name(clients, OPERATION, Effect::None, &name).await?;
+            let Some(group) = group.and_then(|group| group.target_group_arn) else { continue };
+            for target in state::targets(clients, OPERATION, &group).await? {
+                if asked.contains(&target.instance) {
+                    let seen = target_look(target.health, &name);
+                    let known = looks.entry(target.instance).or_insert_with(|| seen.clone());
+                    if weight(seen.0) > weight(known.0) {
+                        *known = seen;
+                    }
+                }
+            }
+        }
+        Ok(told(looks.iter().map(|(instance, seen)| (instance.as_str(), seen.clone()))).collect())
+    }
+}
+
+/// Which of two looks at one instance counts: bad, then good, then none.
+fn weight(look: Look) -> u8 {
+    match look {
+        Look::Bad => 2,
+        Look::Good => 1,
+        _ => 0,
+    }
+}
+
+/// The time after which no new request is begun; the rest is for the last one.
+struct Until(Instant);
+
+impl Until {
+    fn half_of(cx: &OpContext) -> Self {
+        Self(Instant::now() + cx.timeout / 2)
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() > self.0
+    }
+}
+
+/// The instances, each once. What does not look like an instance of EC2 is none, and one such would spoil the request for all.
+fn ids(targets: &[ProbeTarget]) -> Vec<String> {
+    let ids: BTreeSet<&str> = targets.iter().map(|target| target.instance.as_str()).collect();
+    ids.into_iter().filter(|id| id.starts_with("i-")).map(str::to_owned).collect()
+}
+
+fn told<'a>(seen: impl Iterator<Item = (&'a str, Seen)>) -> impl Iterator<Item = Sample> {
+    let at = Timestamp::now();
+    seen.filter_map(move |(id, (look, evidence))| Some(Sample { instance: id.parse().ok()?, at, look, evidence }))
+}
+
+/// The states of those that EC2 knows. It refuses the whole request for one that it does not know, and names it; then it is asked
+/// about the others, once.
+async fn statuses(clients: &Clients, ids: &[String]) -> Result<Vec<InstanceStatus>, ProviderError> {
+    const OPERATION: &str = "look at instances";
+    let mut asked = ids.to_vec();
+    let (mut found, mut token) = (Vec::new(), None);
+    loop {
+        let request = clients.ec2.describe_instance_status().include_all_instances(true);
+        match request.set_instance_ids(Some(asked.clone())).set_next_token(token).send().await {
+            Ok(answer) => {
+                found.extend(answer.instance_statuses.unwrap_or_default());
+                token = answer.next_token.filter(|token| !token.is_empty());
+                if token.is_none() {
+                    return Ok(found);
+                }
+            }
+            Err(error) if error.code().is_some_and(|code| code.starts_with("InvalidInstanceID")) => {
+                let words = error.message().unwrap_or_default();
+                let known: Vec<_> = asked.iter().filter(|id| !words.contains(id.as_str())).cloned().collect();
+                if known.len() == asked.len() || asked.len() < ids.len() {
+                    return Err(unseen(OPERATION, Effect::None, error));
+                }
+                if known.is_empty() {
+                    return Ok(Vec::new());
+                }
+                (asked, found, token) = (known, Vec::new(), None);
+            }
+            Err(error) => return Err(unseen(OPERATION, Effect::None, error)),
+        }
+    }
+}
+
+fn status_look(status: &InstanceStatus) -> Seen {
+    match status.instance_state().and_then(|state| state.name()) {
+        Some(InstanceStateName::Running) => {}
+        Some(InstanceStateName::Pending) | None => return (Look::Unknown, "starting".to_owned()),
+        Some(state) => return (Look::Bad, format!("{state}")),
+    }
+    let of = |summary: Option<&InstanceStatusSummary>| summary.and_then(InstanceStatusSummary::status).cloned();
+    let (instance, system) = (of(status.instance_status()), of(status.system_status()));
+    let look = match (&instance, &system) {
+        (Some(SummaryStatus::Impaired), _) | (_, Some(SummaryStatus::Impaired)) => Look::Bad,
+        (Some(SummaryStatus::Ok), Some(SummaryStatus::Ok)) => Look::Good,
+        _ => Look::Unknown,
+    };
+    let word = |status: &Option<SummaryStatus>| status.as_ref().map_or("not told", SummaryStatus::as_str).to_owned();
+    (look, format!("instance check {}, system check {}", word(&instance), word(&system)))
+}
+
+fn group_look(instance: &AutoScalingInstanceDetails) -> Seen {
+    let (health, state) =
+        (instance.health_status().unwrap_or_default(), instance.lifecycle_state().unwrap_or_default());
+    let in_service = [LifecycleState::InService, LifecycleState::Standby].iter().any(|good| good.as_str() == state);
+    let look = if health.eq_ignore_ascii_case("unhealthy") {
+        Look::Bad
+    } else if health.eq_ignore_ascii_case("healthy") && in_service {
+        Look::Good
+    } else {
+        Look::Unknown
+    };
+    (look, format!("{health}, {state}"))
+}
+
+fn target_look(health: MemberHealth, group: &str) -> Seen {
+    let look = match health {
+        MemberHealth::Healthy => Look::Good,
+        MemberHealth::Unhealthy => Look::Bad,
+        _ => Look::Unknown,
+    };
+    (look, format!("{health:?} in {group}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::InstanceState;
+
+    use super::*;
+
+    #[test]
+    fn status_checks_are_good_when_both_are_passed_and_bad_when_one_is_failed() {
+        let cases = [
+            ("running", "ok", "ok", Look::Good),
+            ("running", "ok", "initializing", Look::Unknown),
+            ("running", "insufficient-data", "ok", Look::Unknown),
+            ("running", "impaired", "ok", Look::Bad),
+            ("running", "ok", "impaired", Look::Bad),
+            ("running", "impaired", "initializing", Look::Bad),
+            ("pending", "not-applicable", "not-applicable", Look::Unknown),
+            ("stopped", "not-applicable", "not-applicable", Look::Bad),
+            ("shutting-down", "ok", "ok", Look::Bad),
+            ("terminated", "not-applicable", "not-applicable", Look::Bad),
+        ];
+        for (state, instance, system, expected) in cases {
+            let summary = |status: &str| InstanceStatusSummary::builder().status(status.into()).build();
+            let status = InstanceStatus::builder()
+                .instance_state(InstanceState::builder().name(state.into()).build())
+                .instance_status(summary(instance))
+                .system_status(summary(system))
+                .build();
+            assert_eq!(status_look(&status).0, expected, "{state} {instance} {system}");
+        }
+        assert_eq!(status_look(&InstanceStatus::builder().build()).0, Look::Unknown);
+    }
+
+    #[test]
+    fn a_group_judges_those_who_are_in_service() {
+        let cases = [
+            ("HEALTHY", "InService", Look::Good),
+            ("Healthy", "Standby", Look::Good),
+            ("HEALTHY", "Pending:Wait", Look::Unknown),
+            ("HEALTHY", "Terminating:Wait", Look::Unknown),
+            ("UNHEALTHY", "InService", Look::Bad),
+            ("Unhealthy", "Terminating", Look::Bad),
+            ("", "", Look::Unknown),
+        ];
+        for (health, state, expected) in cases {
+            let instance = AutoScalingInstanceDetails::builder().health_status(health).lifecycle_state(state).build();
+            assert_eq!(group_look(&instance).0, expected, "{health} {state}");
+        }
+    }
+
+    #[test]
+    fn only_instances_of_ec2_are_asked_about_and_each_once() {
+        let target =
+            |id: &str| ProbeTarget { instance: id.parse().unwrap(), fleet: "web-1".parse().unwrap(), endpoint: None };
+        assert_eq!(ids(&[target("i-2"), target("i-1"), target("i-2"), target("silent-1")]), ["i-1", "i-2"]);
+    }
+}
