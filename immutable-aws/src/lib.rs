@@ -17,14 +17,13 @@
 //! # }
 //! ```
 
-#![allow(dead_code, reason = "the parts that use it land one by one")]
-
 mod client;
 mod config;
 mod error;
 mod health_probe;
 mod image_builder;
 mod metric_source;
+mod platform;
 mod policy;
 mod provisioner;
 mod shell;
@@ -38,6 +37,7 @@ pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};
 pub use health_probe::{GroupHealthProbe, StatusCheckProbe, TargetHealthProbe};
 pub use image_builder::{AmiBuilder, ImageCopy, ImageSettings};
 pub use metric_source::CloudWatchMetrics;
+pub use platform::platform;
 pub use policy::iam_policy;
 pub use provisioner::{AutoScalingProvisioner, Ec2Provisioner};
 pub use traffic_switch::ElbSwitch;

@@ -73,6 +73,19 @@ async fn custom_provider_rolls_without_any_process() {
     check("custom_provider", &[], &["release 1: promoted", "release 2: promoted", NOTHING_FAILED]).await;
 }
 
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn aws_blue_green_replaces_one_ami_by_the_next() {
+    let expected = ["blue-green of web to release", "stage 2:  switch", "has all of the traffic"];
+    check("aws_blue_green", &["--emulator"], &expected).await;
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn aws_build_image_builds_a_recipe_once() {
+    check("aws_build_image", &["--emulator"], &["is the image of 1.0.0", "the same recipe again is ami-"]).await;
+}
+
 #[tokio::test]
 async fn mock_providers_tests_a_deploy_step() {
     let expected = ["refused: desired: 3 instances", "1.0 needs a person", "2.0 was rolled back", "All as expected."];

@@ -4,6 +4,7 @@ mod env;
 
 use std::time::Duration;
 
+use immutable_core::health::HttpProbe;
 use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
@@ -256,6 +257,7 @@ impl ConfigBuilder {
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
+        HttpProbe::get(path).build().map_err(|error| ConfigError::new("health_path", error.to_string()))?;
         for hook in &launch.lifecycle_hooks {
             let (LifecycleHook::Launching(time) | LifecycleHook::Terminating(time)) = hook;
             // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHookSpecification.html

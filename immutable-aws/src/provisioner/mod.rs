@@ -13,8 +13,8 @@ mod survey;
 pub use auto_scaling::AutoScalingProvisioner;
 pub use instances::Ec2Provisioner;
 
-use immutable_core::model::{FleetSpec, ServiceName};
-use immutable_core::provider::{ErrorKind, FleetsState, ProviderError};
+use immutable_core::model::FleetSpec;
+use immutable_core::provider::{ErrorKind, ProviderError};
 
 use crate::config::Config;
 
@@ -33,8 +33,4 @@ fn within_limit(config: &Config, spec: &FleetSpec) -> Result<(), ProviderError> 
         spec.id, spec.size, config.max_fleet_size
     );
     Err(ProviderError::new(ErrorKind::Quota, ENSURE, problem).without_effect())
-}
-
-async fn observe(config: &Config, service: &ServiceName) -> Result<FleetsState, ProviderError> {
-    survey::look(config, OBSERVE, survey::Of::Service(service)).await?.state()
 }
