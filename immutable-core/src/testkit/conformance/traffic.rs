@@ -157,6 +157,9 @@ pub(super) async fn t2_compare_and_swap(bench: &Bench<'_>) -> Check {
         versions.push(changed.version);
     }
     bench.until_in_effect(&to_new).await?;
+    // Whoever is still on the way out may be gone at the next look, without a change of the route.
+    let drains = |state: TrafficState| state.members.iter().any(|member| member.health == MemberHealth::Draining);
+    bench.until("nobody is draining any more", async || Ok(!drains(bench.route().await?))).await?;
     let before = bench.route().await?;
     let (cx, route) = (bench.cx("apply to an old version"), bench.harness.route());
     for stale in versions.iter().filter(|version| **version != before.version) {
