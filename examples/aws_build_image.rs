@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use immutable_aws::{AmiBuilder, Config};
 use immutable_core::model::{Image, ServiceName};
-use immutable_core::provider::{ImageBuilder, ImageSpec, Layer, OpContext, Progress, Recipe};
+use immutable_core::provider::{FileCopy, ImageBuilder, ImageSpec, Layer, OpContext, Progress, Recipe};
 
 const USAGE: &str = "arguments: <service> <version> <base AMI>, or --emulator";
 
@@ -45,10 +45,14 @@ async fn main() -> ExitCode {
 async fn build(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [service, version, base] = arguments else { return Err(USAGE.into()) };
     let builder = AmiBuilder::new(Config::from_env().await?);
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/support/start_nginx.sh");
     let recipe = Recipe {
         base: Some(AmiBuilder::base(base)?),
-        layers: vec![Layer::Script("apt-get update\napt-get install --yes nginx-light\n".to_owned())],
-        command: vec!["/usr/sbin/nginx".to_owned(), "-g".to_owned(), "daemon off;".to_owned()],
+        layers: vec![
+            Layer::Script("apt-get update\napt-get install --yes nginx-light\n".to_owned()),
+            Layer::Files(vec![FileCopy { source: source.into(), target: "start".to_owned(), executable: true }]),
+        ],
+        command: vec!["start".to_owned()],
     };
     let service: ServiceName = service.parse()?;
     let spec = ImageSpec { service, recipe, version: version.clone(), commit: None };

@@ -37,7 +37,17 @@ def with_the_size_of_the_image(self, size=None, zone_name=None, snapshot_id=None
     return create_volume(self, size=size, zone_name=zone_name, snapshot_id=snapshot_id, **settings)
 
 
+create_image = EC2Backend.create_image
+
+
+def with_tags_of_images_only(self, instance_id, name, description, tag_specifications):
+    """moto does not know the tags of the snapshots of an image."""
+    known = [tags for tags in tag_specifications if tags["ResourceType"] == "image"]
+    return create_image(self, instance_id, name, description, tag_specifications=known)
+
+
 EC2Backend.create_volume = with_the_size_of_the_image
+EC2Backend.create_image = with_tags_of_images_only
 InstanceResponse._validate_block_device_mapping = staticmethod(lambda mapping: None)
 General.get_console_output = lambda self: ActionResult(
     {"InstanceId": self._get_param("InstanceId"), "Output": consoles.get(self._get_param("InstanceId"), "")}

@@ -67,9 +67,12 @@ impl Ec2Provisioner {
         parts: &Parts,
         before: Effect,
     ) -> Result<Filled, ProviderError> {
-        let mut tags = launch_template::tags_of(&self.config, spec);
+        // What stands in the template is the same for every rollout that grows the fleet, as it has to be for the same token.
+        let made = parts.template.as_ref().map(|template| tags::read(template.tags()));
+        let mut tags = made.unwrap_or_else(|| launch_template::tags_of(&self.config, spec));
         tags.insert(tags::PLACE.to_owned(), place.to_string());
-        let token = IdempotencyKey::of(&["place", spec.id.as_str(), &tags[tags::RELEASE], &place.to_string()]);
+        // A fleet that was removed and is made again has another template, and so other tokens.
+        let token = IdempotencyKey::of(&["place", template, &place.to_string()]);
         let launch = &self.config.launch;
         if let ([_], [subnet]) = (launch.instance_types.as_slice(), launch.subnets.as_slice()) {
             self.run(template, subnet, &token, &tags, before).await
