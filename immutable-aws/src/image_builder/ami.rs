@@ -1,15 +1,16 @@
 //! Finding AMIs, and what the tags of one of ours say.
 
-use aws_sdk_ec2::types::{Filter, Image as Ami, ResourceType};
+use aws_sdk_ec2::operation::describe_images::builders::DescribeImagesFluentBuilder;
+use aws_sdk_ec2::types::{Filter, Image as Ami, ImageState, ResourceType};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
 use immutable_core::model::{Fingerprint, Image, ImageLabels, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 use jiff::Timestamp;
 
 use super::builder::Builder;
-use super::{ENSURE, pending, wait};
+use super::{ENSURE, pending, told, wait};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{failed, unseen};
 use crate::tags::{self, Tags};
 
 /// An image keeps so many of those it was built from, nearest first; the tags of a thing have no room for many more.
@@ -26,11 +27,18 @@ pub(super) async fn own(
     operation: &'static str,
     filter: Filter,
 ) -> Result<Vec<Ami>, ProviderError> {
+    all(client.describe_images().owners("self").filters(filter), operation, Effect::None).await
+}
+
+async fn all(
+    request: DescribeImagesFluentBuilder,
+    operation: &'static str,
+    before: Effect,
+) -> Result<Vec<Ami>, ProviderError> {
     // A thousand is the most that a page can have:
     // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
-    let pages = client.describe_images().owners("self").filters(filter).into_paginator().page_size(1000);
-    let found = pages.items().send().collect::<Result<Vec<_>, _>>().await;
-    found.map_err(|error| failed(operation, Effect::None, error))
+    let pages = request.into_paginator().page_size(1000).items().send();
+    pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| unseen(operation, before, error))
 }
 
 pub(super) fn filter(name: &str, value: &str) -> Filter {
@@ -77,15 +85,12 @@ pub(super) struct Base {
 }
 
 /// The AMI that a recipe starts from, if it is there and is the one that is meant.
-pub(super) async fn base(config: &Config, base: &Image) -> Result<Base, ProviderError> {
-    let refused = |problem: &str| {
-        let problem = format!("base: {} {problem}", base.id);
-        ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem).without_effect()
-    };
+pub(super) async fn base(config: &Config, base: &Image, before: Effect) -> Result<Base, ProviderError> {
+    let refused = |problem: &str| told(ErrorKind::InvalidRequest, format!("base: {} {problem}", base.id), before);
     // By a filter: asked for by its id, one that is not there is an error.
     let request = config.clients.ec2.describe_images().filters(filter("image-id", base.id.as_str()));
-    let found = request.send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
-    let usable = found.images().iter().find(|ami| ami.state() == Some(&aws_sdk_ec2::types::ImageState::Available));
+    let found = all(request, ENSURE, before).await?;
+    let usable = found.iter().find(|ami| ami.state() == Some(&ImageState::Available));
     let Some(ami) = usable else {
         return Err(refused("is not there, or not yet, or not for this account and region: build or share it first"));
     };

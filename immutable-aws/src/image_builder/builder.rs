@@ -15,12 +15,12 @@ use immutable_core::model::{Fingerprint, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ImageSpec, OpContext, ProviderError};
 use jiff::Timestamp;
 
-use super::ENSURE;
 use super::ami::{self, Base};
 use super::recipe::Plan;
 use super::script::{self, Attempt, Signal};
+use super::{ENSURE, told};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{failed, unseen};
 use crate::tags::{self, Tags};
 
 /// Beside the time of the build itself: to boot, to switch off, and until its last words can be read.
@@ -76,31 +76,33 @@ pub(super) async fn of_service(config: &Config, service: &ServiceName) -> Result
     // A thousand is the most that a page can have:
     // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
     let pages = request.into_paginator().page_size(1000).items().send();
-    let found = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+    let found = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| unseen(ENSURE, Effect::None, error))?;
     let instances = found.iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
     Ok(instances.filter_map(Builder::read).collect())
 }
 
+/// What a builder is started for.
+#[derive(Debug)]
+pub(super) struct Order<'a> {
+    pub(super) cx: &'a OpContext,
+    pub(super) spec: &'a ImageSpec,
+    pub(super) plan: &'a Plan,
+    pub(super) base: Base,
+    /// Builders of the recipe that have ended: a new one is not the one that they were.
+    pub(super) gone: BTreeSet<&'a str>,
+    pub(super) now: Timestamp,
+}
+
 /// Starts the builder of a recipe, once however often it is asked for within the hour. Whether this was it, and not somebody else.
-///
-/// `gone` are builders of the recipe that have ended: a new one is not the one that they were.
-pub(super) async fn start(
-    config: &Config,
-    cx: &OpContext,
-    spec: &ImageSpec,
-    plan: &Plan,
-    base: &Base,
-    gone: &BTreeSet<&str>,
-    now: Timestamp,
-) -> Result<bool, ProviderError> {
-    let images = &config.images;
-    let expires = expires_at(images.deadline, now);
-    let gone: Vec<&str> = gone.iter().copied().collect();
+pub(super) async fn start(config: &Config, order: &Order<'_>, before: Effect) -> Result<bool, ProviderError> {
+    let (images, plan) = (&config.images, order.plan);
+    let expires = expires_at(images.deadline, order.now);
+    let gone: Vec<&str> = order.gone.iter().copied().collect();
     let token = IdempotencyKey::of(&["builder", &plan.fingerprint.to_string(), &expires.to_string(), &gone.join(" ")]);
     let attempt = Attempt { nonce: token.as_str().to_owned(), deadline: images.deadline };
-    let user_data = script::user_data(plan, &attempt)
-        .map_err(|problem| ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem).without_effect())?;
-    let tags = tags_of(cx, spec, plan, base, &attempt, expires);
+    let user_data =
+        script::user_data(plan, &attempt).map_err(|problem| told(ErrorKind::InvalidRequest, problem, before))?;
+    let tags = tags_of(order, &attempt, expires);
     let kind = images.instance_type.as_ref().or(config.launch.instance_types.first());
     let metadata = InstanceMetadataOptionsRequest::builder().http_tokens(HttpTokensState::Required).build();
     let profile = images.instance_profile.as_ref();
@@ -118,7 +120,7 @@ pub(super) async fn start(
         .network_interfaces(interface(config))
         .set_iam_instance_profile(profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build()))
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Stop)
-        .block_device_mappings(root_volume(config, &base.root));
+        .block_device_mappings(root_volume(config, &order.base.root));
     for of in [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface] {
         request = request.tag_specifications(tags::specification(of, &tags));
     }
@@ -126,7 +128,7 @@ pub(super) async fn start(
         Ok(_) => Ok(true),
         // Somebody else has started it with other labels or settings: theirs will do.
         Err(error) if error.code() == Some("IdempotentParameterMismatch") => Ok(false),
-        Err(error) => Err(failed(ENSURE, Effect::None, error)),
+        Err(error) => Err(failed(ENSURE, before, error)),
     }
 }
 
@@ -139,19 +141,20 @@ fn expires_at(deadline: Duration, now: Timestamp) -> Timestamp {
 }
 
 /// What will be known of the image stands on its builder, so that whoever comes later can go on with it.
-fn tags_of(cx: &OpContext, spec: &ImageSpec, plan: &Plan, base: &Base, attempt: &Attempt, expires: Timestamp) -> Tags {
-    let mut tags = ami::parent_tags(&base.parents);
+fn tags_of(order: &Order<'_>, attempt: &Attempt, expires: Timestamp) -> Tags {
+    let spec = order.spec;
+    let mut tags = ami::parent_tags(&order.base.parents);
     tags.extend(tags::tags([
-        ("Name", ami::name(&spec.service, &plan.fingerprint).as_str()),
+        ("Name", ami::name(&spec.service, &order.plan.fingerprint).as_str()),
         (tags::SERVICE, spec.service.as_str()),
         (tags::ROLE, tags::BUILDER),
-        (tags::RECIPE, &plan.fingerprint.to_string()),
+        (tags::RECIPE, &order.plan.fingerprint.to_string()),
         (tags::NONCE, &attempt.nonce),
         (tags::EXPIRES_AT, &expires.to_string()),
         (tags::VERSION, &spec.version),
     ]));
     tags.extend(spec.commit.iter().map(|commit| (tags::COMMIT.to_owned(), commit.clone())));
-    tags.extend(cx.rollout.iter().map(|rollout| (tags::ROLLOUT.to_owned(), rollout.to_string())));
+    tags.extend(order.cx.rollout.iter().map(|rollout| (tags::ROLLOUT.to_owned(), rollout.to_string())));
     tags
 }
 
@@ -175,13 +178,17 @@ fn root_volume(config: &Config, root: &str) -> BlockDeviceMapping {
 }
 
 /// What a builder that has switched itself off has said.
-pub(super) async fn listen(config: &Config, builder: &Builder) -> Result<Option<Signal>, ProviderError> {
+pub(super) async fn listen(
+    config: &Config,
+    builder: &Builder,
+    before: Effect,
+) -> Result<Option<Signal>, ProviderError> {
     let request = config.clients.ec2.get_console_output().instance_id(&builder.id);
-    let answer = request.send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+    let answer = request.send().await.map_err(|error| unseen(ENSURE, before, error))?;
     let output = answer.output().map(|output| BASE64_STANDARD.decode(output.trim())).transpose();
     let output = output.map_err(|error| {
         let problem = format!("the console output of builder {} cannot be read", builder.id);
-        ProviderError::new(ErrorKind::Internal, ENSURE, problem).with_source(error)
+        told(ErrorKind::Internal, problem, before).with_source(error)
     })?;
     let nonce = builder.tags.get(tags::NONCE).map_or("", String::as_str);
     Ok(Signal::read(&String::from_utf8_lossy(&output.unwrap_or_default()), nonce))

@@ -21,7 +21,7 @@ use immutable_core::model::{Fingerprint, Image, ImageId, ImageLabels, NameError,
 use immutable_core::provider::{Effect, ErrorKind, ImageBuilder, ImageSpec, OpContext, Progress, ProviderError};
 use jiff::Timestamp;
 
-use self::builder::Builder;
+use self::builder::{Builder, Order};
 use self::decision::{Next, next};
 use self::recipe::Plan;
 use self::script::Signal;
@@ -146,7 +146,7 @@ impl AmiBuilder {
                 Ok(pending("one builder to be left of several".to_owned()))
             }
             Next::GiveUp(builder) => self.give_up(builder, before).await,
-            Next::Listen(builder) => match builder::listen(config, builder).await? {
+            Next::Listen(builder) => match builder::listen(config, builder, before).await? {
                 Some(Signal::Done(content)) => ami::create(config, builder, &content, now, before).await,
                 Some(Signal::Failed(step)) => self.refuse(builder, &step, before).await,
                 Some(Signal::OutOfTime) => self.give_up(builder, before).await,
@@ -155,8 +155,8 @@ impl AmiBuilder {
             },
             Next::Start => {
                 let gone: BTreeSet<&str> = gone.iter().map(|builder| builder.id.as_str()).collect();
-                let base = ami::base(config, &plan.base).await?;
-                let is_ours = builder::start(config, cx, spec, plan, &base, &gone, now).await?;
+                let base = ami::base(config, &plan.base, before).await?;
+                let is_ours = builder::start(config, &Order { cx, spec, plan, base, gone, now }, before).await?;
                 let by = if is_ours { "a builder" } else { "the builder that somebody else started" };
                 Ok(pending(format!("{by} to make {}", ami::name(&spec.service, &plan.fingerprint))))
             }

@@ -9,7 +9,7 @@ use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 
 use super::{REMOVE, ami, spread, uses, wait};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{failed, unseen};
 use crate::tags;
 
 /// Removes an image, its copies, and what an interrupted removal has left of them.
@@ -88,7 +88,7 @@ async fn take_away(
     }
     let request = client.describe_snapshots().owner_ids("self").filters(ami::of_fingerprint(&image.fingerprint));
     let pages = request.into_paginator().page_size(1000).items().send().collect::<Result<Vec<_>, _>>().await;
-    let left = pages.map_err(|error| failed(REMOVE, before, error))?;
+    let left = pages.map_err(|error| unseen(REMOVE, before, error))?;
     delete(client, REMOVE, left.iter().filter_map(Snapshot::snapshot_id), before).await
 }
 

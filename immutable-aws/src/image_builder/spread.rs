@@ -10,7 +10,7 @@ use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ProviderError}
 use super::settings::ImageCopy;
 use super::{ENSURE, ami, removal};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{failed, unseen};
 use crate::tags;
 
 /// Has an image copied and shared as the settings say. What is still to be waited for, if anything.
@@ -75,7 +75,7 @@ async fn share(
         return Ok(before);
     }
     let request = client.describe_image_attribute().image_id(id(ami)).attribute(ImageAttributeName::LaunchPermission);
-    let found = request.send().await.map_err(|error| failed(ENSURE, before, error))?;
+    let found = request.send().await.map_err(|error| unseen(ENSURE, before, error))?;
     let may: BTreeSet<&str> = found.launch_permissions().iter().filter_map(LaunchPermission::user_id).collect();
     let missing = config.images.accounts.iter().filter(|account| !may.contains(account.as_str()));
     let add: Vec<_> = missing.map(|account| LaunchPermission::builder().user_id(account).build()).collect();

@@ -7,7 +7,7 @@ use immutable_core::provider::{Effect, ProviderError};
 
 use super::{REMOVE, ami};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::unseen;
 use crate::tags;
 
 /// The first that needs an AMI of a region, in words, if anybody does.
@@ -25,7 +25,7 @@ pub(super) async fn find(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Opti
 async fn instance(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Option<String>, ProviderError> {
     let request = client.describe_instances().filters(ami::filter("image-id", ami));
     let pages = request.into_paginator().page_size(1000).items().send().collect::<Result<Vec<_>, _>>().await;
-    let found = pages.map_err(|error| failed(REMOVE, Effect::None, error))?;
+    let found = pages.map_err(|error| unseen(REMOVE, Effect::None, error))?;
     let ends = |instance: &&Instance| {
         let state = instance.state().and_then(|state| state.name());
         matches!(state, Some(InstanceStateName::ShuttingDown | InstanceStateName::Terminated))
@@ -37,7 +37,7 @@ async fn instance(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Option<Stri
 async fn template_of_a_fleet(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Option<String>, ProviderError> {
     let request = client.describe_launch_templates().filters(ami::filter(&format!("tag:{}", tags::AMI), ami));
     let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let found = pages.map_err(|error| failed(REMOVE, Effect::None, error))?;
+    let found = pages.map_err(|error| unseen(REMOVE, Effect::None, error))?;
     Ok(found.first().map(|template| template.launch_template_name().unwrap_or_default().to_owned()))
 }
 
@@ -46,7 +46,7 @@ async fn current_template(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Opt
     let request = client.describe_launch_template_versions().versions("$Latest").versions("$Default");
     let request = request.filters(ami::filter("image-id", ami));
     let pages = request.into_paginator().items().send().collect::<Result<Vec<_>, _>>().await;
-    let found = pages.map_err(|error| failed(REMOVE, Effect::None, error))?;
+    let found = pages.map_err(|error| unseen(REMOVE, Effect::None, error))?;
     let names_it =
         |version: &&LaunchTemplateVersion| version.launch_template_data().and_then(|data| data.image_id()) == Some(ami);
     Ok(found.iter().find(names_it).map(|version| version.launch_template_name().unwrap_or_default().to_owned()))
@@ -56,7 +56,7 @@ async fn current_template(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Opt
 pub(super) async fn group(config: &Config, ami: &str) -> Result<Option<String>, ProviderError> {
     let mut templates: BTreeMap<(String, String), String> = BTreeMap::new();
     let pages = config.clients.autoscaling.describe_auto_scaling_groups().into_paginator().items().send();
-    let groups = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| failed(REMOVE, Effect::None, error))?;
+    let groups = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| unseen(REMOVE, Effect::None, error))?;
     for group in &groups {
         let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
         let overrides = mixed.iter().flat_map(|mixed| mixed.overrides());
@@ -76,7 +76,7 @@ pub(super) async fn group(config: &Config, ami: &str) -> Result<Option<String>, 
     }
     for ((id, version), group) in templates {
         let request = config.clients.ec2.describe_launch_template_versions().launch_template_id(id).versions(version);
-        let found = request.send().await.map_err(|error| failed(REMOVE, Effect::None, error))?;
+        let found = request.send().await.map_err(|error| unseen(REMOVE, Effect::None, error))?;
         let mut images = found.launch_template_versions().iter().filter_map(|version| version.launch_template_data());
         if images.any(|data| data.image_id() == Some(ami)) {
             return Ok(Some(format!("Auto Scaling group {group} starts instances from it: remove it first")));

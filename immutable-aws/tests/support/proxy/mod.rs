@@ -20,6 +20,7 @@
 //! | `RunInstances` starts the least number asked for | the most | `normal` |
 //! | user data is not run, the console always says the same | a builder says that it is done, and switches itself off | `builders` |
 //! | images are available at once | `pending` for a while | `builders` |
+//! | two images of a name | `InvalidAMIName.Duplicate` | `rules` |
 //! | `CreateImage` with tags for snapshots fails | they are tagged | `normal` |
 //! | no CBOR | `CloudWatch` speaks it | `cbor` |
 //! | large pages, or whole lists | small pages | `pages` |

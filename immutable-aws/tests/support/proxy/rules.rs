@@ -15,6 +15,8 @@ pub(super) struct Rules {
     /// The AMI of each launch template, by its id and by its name.
     templates: BTreeMap<String, String>,
     deregistered: BTreeSet<String>,
+    /// The images that were made of instances, by their names.
+    images: BTreeMap<String, String>,
 }
 
 impl Rules {
@@ -34,7 +36,15 @@ impl Rules {
                     self.templates.insert(name.to_owned(), image.to_owned());
                 }
             }
-            "DeregisterImage" => self.deregistered.extend(call.get("ImageId").map(str::to_owned)),
+            "CreateImage" => {
+                let made = call.get("Name").zip(between(answer, "<imageId>", "</imageId>"));
+                self.images.extend(made.map(|(name, id)| (name.to_owned(), id.to_owned())));
+            }
+            "DeregisterImage" => {
+                let id = call.get("ImageId").unwrap_or_default();
+                self.images.retain(|_, image| image != id);
+                self.deregistered.insert(id.to_owned());
+            }
             _ => {}
         }
     }
@@ -71,6 +81,10 @@ impl Rules {
                 is_gone
                     .then(|| ())
                     .and_then(|()| refuse("InvalidAMIID.Unavailable", "The image ID is no longer available"))
+            }
+            // moto makes a second image of the same name.
+            "CreateImage" if call.get("Name").is_some_and(|name| self.images.contains_key(name)) => {
+                refuse("InvalidAMIName.Duplicate", "AMI name is already in use by another AMI")
             }
             "RegisterTargets" => {
                 let pending = targets::ids(call).find(|id| machines.is_pending(id, options))?;
