@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::Filter;
-use immutable_aws::{AutoScalingProvisioner, Ec2Provisioner, Fleets};
+use immutable_aws::{AmiBuilder, AutoScalingProvisioner, Ec2Provisioner, Fleets};
 use immutable_core::model::{Fingerprint, Image, ImageLabels, InstanceId, LaunchSpec, Release, RouteId};
-use immutable_core::provider::{ImageSpec, Pace, Platform, Provisioner, Recipe};
+use immutable_core::provider::{ImageBuilder, ImageSpec, OpContext, Pace, Platform, Progress, Provisioner, Recipe};
 use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
 use immutable_core::testkit::{Operation, SimCloud, SimOptions};
 use jiff::Timestamp;
@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Groups,
     Instances,
     InstancesOfSeveralTypes,
+    /// Groups, of images that are built here.
+    Images,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl AwsHarness {
     fn fleets(&self) -> Arc<dyn Provisioner> {
         let config = self.account.config().list_lag(Duration::ZERO);
         match self.kind {
-            Kind::Groups => Arc::new(AutoScalingProvisioner::new(config.build().unwrap())),
+            Kind::Groups | Kind::Images => Arc::new(AutoScalingProvisioner::new(config.build().unwrap())),
             Kind::Instances => {
                 let config = config.fleets(Fleets::Instances).subnets([self.account.subnets[0].clone()]);
                 Arc::new(Ec2Provisioner::new(config.build().unwrap()))
@@ -54,13 +56,29 @@ impl AwsHarness {
         }
     }
 
+    fn images(&self) -> AmiBuilder {
+        AmiBuilder::new(self.account.config().list_lag(Duration::ZERO).build().unwrap())
+    }
+
+    async fn built(&self, spec: &ImageSpec) -> Image {
+        loop {
+            match self.images().ensure(&OpContext::standalone("build"), spec).await.unwrap() {
+                Progress::Done(image) => return image,
+                Progress::Pending { retry_after, .. } => self.wait(retry_after).await,
+            }
+        }
+    }
+
     /// The requests that a call of the provider stands or falls with.
     fn requests(&self, operation: Operation) -> &'static [&'static str] {
         match (operation, self.kind) {
-            (Operation::EnsureFleet, Kind::Groups) => &["CreateAutoScalingGroup", "SetDesiredCapacity"],
+            (Operation::EnsureFleet, Kind::Groups | Kind::Images) => &["CreateAutoScalingGroup", "SetDesiredCapacity"],
             (Operation::EnsureFleet, _) => &["RunInstances", "CreateFleet"],
-            (Operation::Retire, Kind::Groups) => &["TerminateInstanceInAutoScalingGroup"],
+            (Operation::Retire, Kind::Groups | Kind::Images) => &["TerminateInstanceInAutoScalingGroup"],
             (Operation::Retire, _) => &["TerminateInstances"],
+            (Operation::EnsureImage, _) => &["RunInstances", "CreateImage"],
+            (Operation::RemoveImage, _) => &["DeregisterImage"],
+            (Operation::FindImage | Operation::ListImages, _) => &["DescribeImages"],
             (Operation::ObserveFleets, _) => &["DescribeInstances"],
             _ => &[],
         }
@@ -76,7 +94,7 @@ impl Harness for AwsHarness {
             ambiguity_horizon: Duration::from_secs(1),
             ..Pace::default()
         };
-        Platform { fleets: self.fleets(), pace, ..self.aids.platform() }
+        Platform { fleets: self.fleets(), images: Arc::new(self.images()), pace, ..self.aids.platform() }
     }
 
     fn now(&self) -> Timestamp {
@@ -84,14 +102,21 @@ impl Harness for AwsHarness {
     }
 
     async fn wait(&self, time: Duration) {
-        tokio::time::sleep(time / HASTE).await;
+        // What is waited for the longest: images take minutes on AWS, and parts of a second here.
+        let haste = if self.kind == Kind::Images { 10 * HASTE } else { HASTE };
+        tokio::time::sleep(time / haste).await;
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(120)
     }
 
     async fn release(&self, version: Version) -> Release {
+        if self.kind == Kind::Images {
+            let mut spec = self.image_spec(version);
+            spec.recipe.command.push("release".to_owned());
+            return Release::new(self.built(&spec).await, LaunchSpec::default());
+        }
         let (id, name) = match version {
             Version::Old => (&self.account.images[0], "1"),
             Version::New => (&self.account.images[1], "2"),
@@ -103,7 +128,11 @@ impl Harness for AwsHarness {
 
     fn image_spec(&self, version: Version) -> ImageSpec {
         let name = format!("{version:?}");
-        let recipe = Recipe { base: None, layers: Vec::new(), command: vec!["app".to_owned(), name.clone()] };
+        let recipe = Recipe {
+            base: Some(AmiBuilder::base(&self.account.images[0]).unwrap()),
+            layers: Vec::new(),
+            command: vec!["app".to_owned(), name.clone()],
+        };
         ImageSpec { service: self.service(), recipe, version: name, commit: None }
     }
 

@@ -25,3 +25,9 @@ mod instances_of_several_types {
 
     immutable_core::conformance_suite!(AwsHarness::new(Kind::InstancesOfSeveralTypes).await, traits(fleets));
 }
+
+mod images {
+    use crate::harness::{AwsHarness, Kind};
+
+    immutable_core::conformance_suite!(AwsHarness::new(Kind::Images).await, traits(images));
+}
