@@ -126,8 +126,11 @@ pub(super) async fn start(config: &Config, order: &Order<'_>, before: Effect) ->
     }
     match request.send().await {
         Ok(_) => Ok(true),
-        // Somebody else has started it with other labels or settings: theirs will do.
-        Err(error) if error.code() == Some("IdempotentParameterMismatch") => Ok(false),
+        // Somebody else has started it with other labels or settings, and theirs will do; or it has ended just now, and the next look
+        // at the list tells so, after which the token is another one.
+        Err(error) if matches!(error.code(), Some("IdempotentParameterMismatch" | "IdempotentInstanceTerminated")) => {
+            Ok(false)
+        }
         Err(error) => Err(failed(ENSURE, before, error)),
     }
 }
