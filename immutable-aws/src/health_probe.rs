@@ -262,6 +262,7 @@ mod tests {
     use aws_sdk_ec2::types::InstanceState;
 
     use super::*;
+    use crate::testing::Script;
 
     #[test]
     fn status_checks_are_good_when_both_are_passed_and_bad_when_one_is_failed() {
@@ -304,6 +305,63 @@ mod tests {
             let instance = AutoScalingInstanceDetails::builder().health_status(health).lifecycle_state(state).build();
             assert_eq!(group_look(&instance).0, expected, "{health} {state}");
         }
+    }
+
+    fn status_of(id: &str) -> String {
+        let ok = "<status>ok</status>";
+        format!(
+            "<item><instanceId>{id}</instanceId><instanceState><name>running</name></instanceState>\
+             <systemStatus>{ok}</systemStatus><instanceStatus>{ok}</instanceStatus></item>"
+        )
+    }
+
+    #[tokio::test]
+    async fn one_instance_that_ec2_does_not_know_blinds_nobody() {
+        let script = Script::default();
+        let unknown = "The instance IDs 'i-2, i-3' do not exist";
+        script.refuse_of_ec2("DescribeInstanceStatus", "InvalidInstanceID.NotFound", unknown);
+        let known = format!("<instanceStatusSet>{}{}</instanceStatusSet>", status_of("i-1"), status_of("i-4"));
+        script.answer_of_ec2("DescribeInstanceStatus", &known);
+        let found = statuses(&script.clients(), &["i-1", "i-2", "i-3", "i-4"].map(str::to_owned)).await.unwrap();
+        assert_eq!(found.iter().filter_map(|status| status.instance_id()).collect::<Vec<_>>(), ["i-1", "i-4"]);
+        let sent = script.finish();
+        let asked: Vec<_> = sent[1].parameters.values().filter(|value| value.starts_with("i-")).collect();
+        assert_eq!(asked, ["i-1", "i-4"]);
+        // Once is enough: it is no reason to ask for ever.
+        for _ in 0..2 {
+            script.refuse_of_ec2(
+                "DescribeInstanceStatus",
+                "InvalidInstanceID.NotFound",
+                "The instance ID 'i-1' does not exist",
+            );
+        }
+        let ids = ["i-1", "i-2"].map(str::to_owned);
+        assert!(statuses(&script.clients(), &ids).await.is_err());
+        script.finish();
+    }
+
+    #[tokio::test]
+    async fn instances_are_asked_about_a_hundred_at_a_time_and_all_pages_are_read() {
+        let script = Script::default();
+        let page = |ids: std::ops::Range<u32>, next: &str| {
+            let all: String = ids.map(|n| status_of(&format!("i-{n:03}"))).collect::<Vec<_>>().concat();
+            format!("<instanceStatusSet>{all}</instanceStatusSet>{next}")
+        };
+        script.answer_of_ec2("DescribeInstanceStatus", &page(0..60, "<nextToken>more</nextToken>"));
+        script.answer_of_ec2("DescribeInstanceStatus", &page(60..100, ""));
+        script.answer_of_ec2("DescribeInstanceStatus", &page(100..130, ""));
+        let target = |n| ProbeTarget {
+            instance: format!("i-{n:03}").parse().unwrap(),
+            fleet: "web-1".parse().unwrap(),
+            endpoint: None,
+        };
+        let probe = StatusCheckProbe::new(script.config());
+        let cx = OpContext::standalone("look");
+        let samples = probe.sample(&cx, &(0..130).map(target).collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(samples.iter().filter(|sample| sample.look == Look::Good).count(), 130);
+        let sent = script.finish();
+        let asked: Vec<_> = sent.iter().map(|sent| (sent.parameters.len(), sent.get("NextToken"))).collect();
+        assert_eq!(asked, [(101, None), (102, Some("more")), (31, None)]);
     }
 
     #[test]

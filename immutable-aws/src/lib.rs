@@ -29,6 +29,8 @@ mod provisioner;
 mod shell;
 mod tags;
 mod target_groups;
+#[cfg(test)]
+mod testing;
 mod traffic_switch;
 mod user_data;
 

@@ -267,26 +267,4 @@ pub(crate) async fn remove(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_has_a_name_that_is_allowed_and_follows_from_fleet_and_route() {
-        let fleet: FleetId = "web-0123456789ab".parse().unwrap();
-        let route = "arn:aws:elasticloadbalancing:eu-west-1:1:listener/app/web/1/2";
-        let name = name(route, &fleet);
-        assert!(name.len() <= 32 && name.starts_with(&prefix(&fleet)), "{name}");
-        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{name}");
-        assert_eq!(name, super::name(route, &fleet));
-        assert_ne!(name, super::name(&format!("{route}3"), &fleet));
-        assert_ne!(name, super::name(route, &"web-0123456789ac".parse().unwrap()));
-    }
-
-    #[test]
-    fn the_service_is_read_from_the_name_of_its_fleet() {
-        let release = Fingerprint::of("a release").to_string().parse().unwrap();
-        let service: ServiceName = "web-shop".parse().unwrap();
-        assert_eq!(service_of(&FleetId::of(&service, &release)), Some(service));
-        assert_eq!(service_of(&"UPPER".parse().unwrap()), None);
-    }
-}
+mod tests;

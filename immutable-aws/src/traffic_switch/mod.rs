@@ -4,6 +4,8 @@ mod claim;
 mod plan;
 pub(crate) mod route;
 pub(crate) mod state;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 use std::collections::BTreeMap;

@@ -26,7 +26,9 @@ pub(crate) enum Route {
 impl Route {
     /// What the ARN names; nothing, when it is neither.
     pub(crate) fn parse(arn: &str) -> Option<Self> {
-        let resource = arn.strip_prefix("arn:")?.splitn(5, ':').nth(4)?;
+        let mut parts = arn.splitn(6, ':');
+        let (start, _, service) = (parts.next()?, parts.next()?, parts.next()?);
+        let resource = parts.nth(2).filter(|_| start == "arn" && service == "elasticloadbalancing")?;
         match resource.split('/').take(2).collect::<Vec<_>>()[..] {
             ["listener", "app" | "net"] => Some(Self::Listener(arn.to_owned())),
             ["listener-rule", "app"] => Some(Self::Rule(arn.to_owned())),
