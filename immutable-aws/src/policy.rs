@@ -108,7 +108,7 @@ fn pass_roles(config: &Config) -> Option<Value> {
 fn images() -> Vec<Value> {
     vec![
         made("MakeImages", tags::SERVICE, &["ec2:CopyImage", "ec2:CreateImage"], "arn:*:ec2:*::image/*"),
-        made("MakeSnapshots", tags::SERVICE, &["ec2:CreateImage"], "arn:*:ec2:*::snapshot/*"),
+        made("MakeSnapshots", tags::SERVICE, &["ec2:CopyImage", "ec2:CreateImage"], "arn:*:ec2:*::snapshot/*"),
         owned(
             "ChangeImages",
             tags::SERVICE,

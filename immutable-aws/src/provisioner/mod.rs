@@ -9,6 +9,8 @@ mod instances;
 mod launch_template;
 mod removal;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use auto_scaling::AutoScalingProvisioner;
 pub use instances::Ec2Provisioner;
