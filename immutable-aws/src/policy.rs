@@ -263,6 +263,20 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_the_policy() {
+        let mut config = config();
+        config.images.instance_profile = Some("image-builder".to_owned());
+        config.routes = vec![
+            "arn:aws:elasticloadbalancing:eu-west-1:123456789012:listener/app/web/0123456789abcdef/fedcba9876543210"
+                .parse()
+                .unwrap(),
+        ];
+        let policy = iam_policy(&config);
+        let readme = include_str!("../README.md");
+        assert!(readme.contains(&format!("```json\n{policy}\n```")), "the policy of the README should be:\n{policy}");
+    }
+
+    #[test]
     fn without_routes_no_route_can_be_changed() {
         assert!(!iam_policy(&config()).contains("ModifyListener"));
     }

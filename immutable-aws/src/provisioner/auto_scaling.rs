@@ -53,10 +53,6 @@ impl AutoScalingProvisioner {
         Self { config }
     }
 
-    async fn parts(&self, operation: &'static str, fleet: &FleetId) -> Result<Parts, ProviderError> {
-        Ok(survey::look(&self.config, operation, Of::Fleet(fleet)).await?.take(fleet))
-    }
-
     async fn create(&self, spec: &FleetSpec, template: &str) -> Result<(), ProviderError> {
         let config = &self.config;
         let size = |size: u32| i32::try_from(size).unwrap_or(i32::MAX);
@@ -155,7 +151,7 @@ impl Provisioner for AutoScalingProvisioner {
     }
 
     async fn ensure(&self, _: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(ENSURE, &spec.id).await?;
+        let parts = survey::of_fleet(&self.config, ENSURE, &spec.id).await?;
         launch_template::bound(ENSURE, &parts, &launch_template::tags_of(&self.config, spec))?;
         within_limit(&self.config, spec)?;
         let Some(group) = &parts.group else {
@@ -175,7 +171,7 @@ impl Provisioner for AutoScalingProvisioner {
     }
 
     async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(RETIRE, proof.fleet()).await?;
+        let parts = survey::of_fleet(&self.config, RETIRE, proof.fleet()).await?;
         let victims = removal::victims(&parts, proof);
         let in_group: Vec<&str> = counted(&parts).filter(|id| victims.contains(id)).collect();
         let alone: Vec<&str> = victims.into_iter().filter(|id| !in_group.contains(id)).collect();
@@ -199,7 +195,7 @@ impl Provisioner for AutoScalingProvisioner {
         service: &ServiceName,
         fleet: &FleetId,
     ) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(REMOVE, fleet).await?;
+        let parts = survey::of_fleet(&self.config, REMOVE, fleet).await?;
         removal::remove(&self.config, service, fleet, &parts).await
     }
 }

@@ -55,10 +55,6 @@ impl Ec2Provisioner {
         Self { config }
     }
 
-    async fn parts(&self, operation: &'static str, fleet: &FleetId) -> Result<Parts, ProviderError> {
-        Ok(survey::look(&self.config, operation, Of::Fleet(fleet)).await?.take(fleet))
-    }
-
     async fn fill(
         &self,
         spec: &FleetSpec,
@@ -195,7 +191,7 @@ impl Provisioner for Ec2Provisioner {
     }
 
     async fn ensure(&self, _: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(ENSURE, &spec.id).await?;
+        let parts = survey::of_fleet(&self.config, ENSURE, &spec.id).await?;
         launch_template::bound(ENSURE, &parts, &launch_template::tags_of(&self.config, spec))?;
         within_limit(&self.config, spec)?;
         let template = launch_template::ensure(&self.config, ENSURE, spec, &parts).await?;
@@ -226,7 +222,7 @@ impl Provisioner for Ec2Provisioner {
     }
 
     async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(RETIRE, proof.fleet()).await?;
+        let parts = survey::of_fleet(&self.config, RETIRE, proof.fleet()).await?;
         removal::terminate(&self.config, &removal::victims(&parts, proof)).await?;
         Ok(Progress::Done(()))
     }
@@ -237,7 +233,7 @@ impl Provisioner for Ec2Provisioner {
         service: &ServiceName,
         fleet: &FleetId,
     ) -> Result<Progress<()>, ProviderError> {
-        let parts = self.parts(REMOVE, fleet).await?;
+        let parts = survey::of_fleet(&self.config, REMOVE, fleet).await?;
         removal::remove(&self.config, service, fleet, &parts).await
     }
 }

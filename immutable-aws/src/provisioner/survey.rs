@@ -77,6 +77,16 @@ pub(super) async fn look(config: &Config, operation: &'static str, of: Of<'_>) -
     Ok(Survey { as_of, fleets, port: config.port })
 }
 
+/// Looks at one fleet.
+pub(super) async fn of_fleet(
+    config: &Config,
+    operation: &'static str,
+    fleet: &FleetId,
+) -> Result<Parts, ProviderError> {
+    let mut found = look(config, operation, Of::Fleet(fleet)).await?;
+    Ok(found.fleets.remove(fleet).unwrap_or_default())
+}
+
 async fn templates(config: &Config, operation: &'static str, of: Of<'_>) -> Result<Vec<LaunchTemplate>, ProviderError> {
     let (key, value) = of.tag();
     let pages = config.clients.ec2.describe_launch_templates().filters(ec2_filter(key, value)).into_paginator();
@@ -120,11 +130,6 @@ fn group_tags(group: &AutoScalingGroup) -> Tags {
 }
 
 impl Survey {
-    /// What was found of one fleet.
-    pub(super) fn take(&mut self, fleet: &FleetId) -> Parts {
-        self.fleets.remove(fleet).unwrap_or_default()
-    }
-
     /// What was found, in the words of the contract.
     pub(super) fn state(&self) -> Result<FleetsState, ProviderError> {
         let observed = self.fleets.iter().map(|(fleet, parts)| parts.observed(fleet, self.port, self.as_of));
