@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use immutable_core::model::{FleetId, FleetSpec};
-use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ProviderError};
+use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 
 use super::survey::Parts;
 use crate::config::Config;
@@ -64,11 +64,10 @@ pub(super) async fn ensure(
     let tags = tags_of(config, spec);
     let root = root_device(config, operation, spec).await?;
     let data = data(config, operation, spec, &root, &tags)?;
-    // The same for the same fleet, whoever asks, so that two who make it at once make one.
-    let token = IdempotencyKey::of(&["launch template", spec.id.as_str(), &tags[tags::RELEASE], &tags[tags::LAUNCH]]);
+    // The name makes it one, however often it is asked for. A token of ours would outlive the template: a fleet that is made again, as on
+    // the way back, would be answered with the template that is gone.
     let request = config.clients.ec2.create_launch_template().launch_template_name(name(&spec.id));
-    let request =
-        request.client_token(token.as_str()).version_description(spec.release.image().labels.version.as_str());
+    let request = request.version_description(spec.release.image().labels.version.as_str());
     let request = request.tag_specifications(tags::specification(ResourceType::LaunchTemplate, &tags));
     let made = request.launch_template_data(data).send().await;
     let made = made.map_err(|error| failed(operation, Effect::None, error))?;
