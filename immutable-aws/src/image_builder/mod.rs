@@ -39,9 +39,9 @@ mod wait {
     use std::time::Duration;
 
     /// A builder takes minutes, an AMI as well.
-    pub(super) const FOR_A_BUILD: Duration = Duration::from_secs(15);
+    pub(super) const FOR_A_BUILD: Duration = Duration::from_secs(5);
     /// The lists of EC2 lag behind for seconds.
-    pub(super) const FOR_THE_LIST: Duration = Duration::from_secs(5);
+    pub(super) const FOR_THE_LIST: Duration = Duration::from_secs(2);
 }
 
 /// Builds AMIs, finds them and removes them with their snapshots.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::Filter;
-use immutable_aws::{AmiBuilder, AutoScalingProvisioner, Ec2Provisioner, Fleets};
+use immutable_aws::{AmiBuilder, AutoScalingProvisioner, Ec2Provisioner, ElbSwitch, Fleets};
 use immutable_core::model::{Fingerprint, Image, ImageLabels, InstanceId, LaunchSpec, Release, RouteId};
 use immutable_core::provider::{ImageBuilder, ImageSpec, OpContext, Pace, Platform, Progress, Provisioner, Recipe};
 use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
@@ -94,7 +94,13 @@ impl Harness for AwsHarness {
             ambiguity_horizon: Duration::from_secs(1),
             ..Pace::default()
         };
-        Platform { fleets: self.fleets(), images: Arc::new(self.images()), pace, ..self.aids.platform() }
+        Platform {
+            fleets: self.fleets(),
+            images: Arc::new(self.images()),
+            traffic: Arc::new(ElbSwitch::new(self.account.config().build().unwrap())),
+            pace,
+            ..self.aids.platform()
+        }
     }
 
     fn now(&self) -> Timestamp {
@@ -102,13 +108,11 @@ impl Harness for AwsHarness {
     }
 
     async fn wait(&self, time: Duration) {
-        // What is waited for the longest: images take minutes on AWS, and parts of a second here.
-        let haste = if self.kind == Kind::Images { 10 * HASTE } else { HASTE };
-        tokio::time::sleep(time / haste).await;
+        tokio::time::sleep(time / HASTE).await;
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(120)
+        Duration::from_secs(60)
     }
 
     async fn release(&self, version: Version) -> Release {

@@ -22,6 +22,8 @@ const KEY_ID: &str = "AKIAHUNTER2HUNTER2XX";
 pub(crate) struct Account {
     pub(crate) id: String,
     pub(crate) proxy: Proxy,
+    /// Made once: in a build for tests, the HTTPS part of a client takes a second to make.
+    clients: Clients,
     /// Clients that nothing goes wrong for and that nobody counts, for what the test does itself.
     pub(crate) own: Clients,
     pub(crate) subnets: Vec<String>,
@@ -56,12 +58,13 @@ impl Account {
         let (target_group, routes) = balancer(&own, &vpc, &subnets).await;
         let images = [image(&own, "old").await, image(&own, "new").await];
         let proxy = Proxy::start(moto, &id, options).await;
-        Self { id, proxy, own, subnets, security_group, images, target_group, routes }
+        let clients = clients(&proxy, credentials());
+        Self { id, proxy, clients, own, subnets, security_group, images, target_group, routes }
     }
 
     /// The clients of the provider under test.
     pub(crate) fn clients(&self) -> Clients {
-        clients(&self.proxy, credentials())
+        self.clients.clone()
     }
 
     /// What the provider under test is told.
