@@ -1,4 +1,4 @@
-//! What CloudWatch tells of the requests to a fleet.
+//! What `CloudWatch` tells of the requests to a fleet.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,5 +1,9 @@
 //! The target groups of fleets: one for each route that a fleet is on, made like the one that the route led to before.
 
+use aws_sdk_elasticloadbalancingv2::error::SdkError;
+use aws_sdk_elasticloadbalancingv2::operation::describe_target_groups::{
+    DescribeTargetGroupsError, DescribeTargetGroupsOutput,
+};
 use aws_sdk_elasticloadbalancingv2::types::{TargetGroup, TargetGroupAttribute, TargetTypeEnum};
 use immutable_core::model::{Fingerprint, FleetId, RolloutId, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
@@ -184,18 +188,15 @@ pub(crate) async fn by_name(
     first(operation, before, answer)
 }
 
-type Described = Result<
-    aws_sdk_elasticloadbalancingv2::operation::describe_target_groups::DescribeTargetGroupsOutput,
-    aws_sdk_elasticloadbalancingv2::error::SdkError<
-        aws_sdk_elasticloadbalancingv2::operation::describe_target_groups::DescribeTargetGroupsError,
-    >,
->;
+type Described = Result<DescribeTargetGroupsOutput, SdkError<DescribeTargetGroupsError>>;
 
 /// The group that was asked for. That it is not there is told as an error.
 fn first(operation: &'static str, before: Effect, answer: Described) -> Result<Option<TargetGroup>, ProviderError> {
     match answer {
         Ok(answer) => Ok(answer.target_groups.unwrap_or_default().into_iter().next()),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_target_group_not_found_exception()) => {
+        Err(error)
+            if error.as_service_error().is_some_and(DescribeTargetGroupsError::is_target_group_not_found_exception) =>
+        {
             Ok(None)
         }
         Err(error) => Err(unseen(operation, before, error)),
@@ -205,7 +206,6 @@ fn first(operation: &'static str, before: Effect, answer: Described) -> Result<O
 /// A group that is there, and the route that it was made for.
 pub(crate) struct Found {
     pub(crate) arn: String,
-    pub(crate) name: String,
     pub(crate) route: String,
     service: Option<String>,
 }
@@ -223,20 +223,19 @@ pub(crate) async fn of_fleet(
         let answer = answer.map_err(|error| unseen(operation, Effect::None, error))?;
         let arns = answer.target_groups.unwrap_or_default().into_iter();
         let arns = arns.filter_map(|group| Some((group.target_group_arn?, group.target_group_name?)));
-        named.extend(arns.filter(|(_, name)| name.starts_with(&prefix(fleet))));
+        named.extend(arns.filter(|(_, name)| name.starts_with(&prefix(fleet))).map(|(arn, _)| arn));
         marker = answer.next_marker;
         if marker.is_none() {
             break;
         }
     }
-    let arns: Vec<&str> = named.iter().map(|(arn, _)| arn.as_str()).collect();
+    let arns: Vec<&str> = named.iter().map(String::as_str).collect();
     let mut tags = route::tags(clients, operation, Effect::None, &arns).await?;
-    let found = named.into_iter().filter_map(|(arn, name)| {
+    let found = named.into_iter().filter_map(|arn| {
         let mut tags = tags.remove(&arn)?;
         let is_of = tags.get(tags::FLEET).is_some_and(|of| of == fleet.as_str());
         is_of.then(|| Found {
             arn,
-            name,
             route: tags.remove(tags::ROUTE).unwrap_or_default(),
             service: tags.remove(tags::SERVICE),
         })

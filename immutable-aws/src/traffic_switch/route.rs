@@ -65,13 +65,10 @@ impl Route {
                 rules.into_iter().next().map(|rule| rule.actions)
             }
         };
-        match found {
-            Some(actions) => Ok(actions.unwrap_or_default()),
-            None => {
-                let message = format!("there is no {}", self.arn());
-                Err(ProviderError::new(ErrorKind::NotFound, operation, message).without_effect())
-            }
-        }
+        found.map(Option::unwrap_or_default).ok_or_else(|| {
+            let message = format!("there is no {}", self.arn());
+            ProviderError::new(ErrorKind::NotFound, operation, message).without_effect()
+        })
     }
 
     /// Lets the route do this. What is not said, such as the conditions of a rule or the certificates of a listener, stays.

@@ -209,10 +209,9 @@ fn health(told: &TargetHealth) -> Option<MemberHealth> {
         (_, Some(TargetHealthReasonEnum::NotRegistered)) => return None,
         (State::Healthy, _) => MemberHealth::Healthy,
         (State::Draining, _) => MemberHealth::Draining,
-        // Its connections are drained because it is unhealthy; it is registered, and gets new ones when it recovers.
-        (State::Unhealthy | State::UnhealthyDraining, _) => MemberHealth::Unhealthy,
-        // Its instance has stopped.
-        (State::Unused, Some(TargetHealthReasonEnum::InvalidState)) => MemberHealth::Unhealthy,
+        // One is drained because it is unhealthy: it is registered, and gets requests when it recovers. The other's instance has stopped.
+        (State::Unhealthy | State::UnhealthyDraining, _)
+        | (State::Unused, Some(TargetHealthReasonEnum::InvalidState)) => MemberHealth::Unhealthy,
         (State::Unavailable, _) => MemberHealth::Untold,
         // A state that is not known yet is no reason to hope.
         _ => MemberHealth::Registering,

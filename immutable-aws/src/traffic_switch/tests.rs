@@ -279,7 +279,9 @@ async fn a_listener_of_a_network_balancer_that_names_its_group_in_one_place_gets
     assert_eq!(create.get("Name"), Some(target_groups::name(NETWORK, &fleet("web-new")).as_str()));
     let like =
         [("Protocol", "TCP"), ("VpcId", "vpc-1"), ("TargetType", "instance"), ("HealthCheckIntervalSeconds", "7")];
-    like.iter().for_each(|(name, value)| assert_eq!(create.get(name), Some(*value), "{name}"));
+    for (name, value) in like {
+        assert_eq!(create.get(name), Some(value), "{name}");
+    }
     let value = |key: &str| {
         let name =
             create.parameters.iter().find(|(_, value)| *value == key).map(|(name, _)| name.replace(".Key", ".Value"));
@@ -451,9 +453,10 @@ async fn a_lost_answer_may_have_had_an_effect_and_a_lost_look_has_none() {
 #[tokio::test]
 async fn members_leave_a_group_that_loses_its_traffic_when_the_same_call_comes_again() {
     let (old, new) = (group("old"), group("new"));
-    let (out, into): (&[(&str, &str)], &[(&str, &str)]) = (&[("i-1", "healthy")], &[("i-2", "healthy")]);
-    let before: &[Told<'_>] = &[(ORIGINAL, 0, None, &[]), (&old, 999, Some("old"), out), (&new, 0, Some("new"), into)];
-    let after: &[Told<'_>] = &[(ORIGINAL, 0, None, &[]), (&old, 0, Some("old"), out), (&new, 999, Some("new"), into)];
+    let (out, into) = ([("i-1", "healthy")], [("i-2", "healthy")]);
+    let before: &[Told<'_>] =
+        &[(ORIGINAL, 0, None, &[]), (&old, 999, Some("old"), &out), (&new, 0, Some("new"), &into)];
+    let after: &[Told<'_>] = &[(ORIGINAL, 0, None, &[]), (&old, 0, Some("old"), &out), (&new, 999, Some("new"), &into)];
     let world = World::new(before);
     let (version, wanted) = (world.version().await, assignment(&[("new", 10_000)], &[("new", "i-2")]));
     let script = Script::default();
@@ -475,12 +478,12 @@ async fn members_leave_a_group_that_loses_its_traffic_when_the_same_call_comes_a
     assert_eq!((left.get("TargetGroupArn"), left.get("Targets.member.1.Id")), (Some(&*old), Some("i-1")));
     // A third time there is nothing to do.
     let drained: &[Told<'_>] =
-        &[(ORIGINAL, 0, None, &[]), (&old, 0, Some("old"), &[("i-1", "draining")]), (&new, 999, Some("new"), into)];
+        &[(ORIGINAL, 0, None, &[]), (&old, 0, Some("old"), &[("i-1", "draining")]), (&new, 999, Some("new"), &into)];
     World { claim: Some(&claim), ..World::new(drained) }.read(&script);
     let (answer, _) = apply(&script, &again, &wanted, &version).await;
     assert_eq!(answer.unwrap(), Progress::Done(()));
     // Somebody moved the traffic by hand in between: that is not to be undone under an old version.
-    let by_hand: &[Told<'_>] = &[(ORIGINAL, 5, None, &[]), (&old, 0, Some("old"), out), (&new, 5, Some("new"), into)];
+    let by_hand: &[Told<'_>] = &[(ORIGINAL, 5, None, &[]), (&old, 0, Some("old"), &out), (&new, 5, Some("new"), &into)];
     World { claim: Some(&claim), ..World::new(by_hand) }.read(&script);
     let (answer, _) = apply(&script, &again, &wanted, &version).await;
     assert_eq!(answer.unwrap_err().kind(), ErrorKind::Conflict);
