@@ -72,9 +72,10 @@ fn row(code: &str) -> Option<&'static Row> {
     TABLE.iter().find(matches)
 }
 
-/// Auto Scaling has no code of its own for what it does not find: "Instance Id not found".
+/// Auto Scaling has no code of its own for what it does not find: "Instance Id not found", "The specified launch template ... does not exist".
 fn is_absent<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
-    error.code() == Some("ValidationError") && error.message().is_some_and(|words| words.contains("not found"))
+    let is_absence = |words: &str| words.contains("not found") || words.contains("does not exist");
+    error.code() == Some("ValidationError") && error.message().is_some_and(is_absence)
 }
 
 /// Whether the request was never signed, and so never sent.
@@ -164,6 +165,8 @@ static TABLE: &[Row] = &[
     refused("InsufficientFreeAddressesInSubnet", ErrorKind::Capacity).after(30),
     refused("InsufficientAddressCapacity", ErrorKind::Capacity).after(30),
     refused("SpotMaxPriceTooLow", ErrorKind::Capacity).after(30),
+    refused("UnfulfillableCapacity", ErrorKind::Capacity).after(30),
+    refused("ReservationCapacityExceeded", ErrorKind::Capacity).after(30),
     // "The specified request is unsupported": of an instance type, in this zone. Another choice may be supported, so it waits like a shortage.
     refused("Unsupported", ErrorKind::Capacity).after(60),
     refused("UnsupportedHostConfiguration", ErrorKind::Capacity).after(60),
@@ -175,6 +178,7 @@ static TABLE: &[Row] = &[
     // "You've reached the limit on the number of Spot Instances that you can launch."
     refused("MaxSpotInstanceCountExceeded", ErrorKind::Quota).after(60),
     // "You've reached the limit on your Amazon EBS volume storage", snapshots, interfaces, groups, templates, hooks and so on.
+    refused("MaxFleetCountExceeded", ErrorKind::Quota).after(60),
     refused("VolumeLimitExceeded", ErrorKind::Quota).after(60),
     refused("MaxIOPSLimitExceeded", ErrorKind::Quota).after(60),
     refused("SnapshotLimitExceeded", ErrorKind::Quota).after(60),
@@ -220,6 +224,7 @@ static TABLE: &[Row] = &[
     refused("InvalidAMIID.NotFound", ErrorKind::NotFound),
     refused("InvalidSnapshot.NotFound", ErrorKind::NotFound),
     refused("InvalidLaunchTemplateId.NotFound*", ErrorKind::NotFound),
+    refused("InvalidLaunchTemplateId.VersionNotFound", ErrorKind::NotFound),
     refused("InvalidLaunchTemplateName.NotFound*", ErrorKind::NotFound),
     refused("InvalidFleetId.NotFound", ErrorKind::NotFound),
     refused("ListenerNotFound*", ErrorKind::NotFound),

@@ -118,7 +118,7 @@ fn images() -> Vec<Value> {
 }
 
 fn groups() -> Vec<Value> {
-    let group = "arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/*";
+    let group = "arn:*:autoscaling:*:*:autoScalingGroup:*:autoScalingGroupName/immutable-*";
     vec![
         made(
             "MakeGroups",
@@ -135,6 +135,7 @@ fn groups() -> Vec<Value> {
                 "autoscaling:SetDesiredCapacity",
                 "autoscaling:SuspendProcesses",
                 "autoscaling:TerminateInstanceInAutoScalingGroup",
+                "autoscaling:UpdateAutoScalingGroup",
             ],
         ),
     ]

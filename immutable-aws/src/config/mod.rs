@@ -141,7 +141,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The subnets that instances are started in, in as many zones as there should be. At least one.
+    /// The subnets that instances are started in, in as many zones as there should be. At least one, and of plain instances one for each zone:
+    /// `CreateFleet` refuses two choices that differ in nothing but the subnet.
     pub fn subnets(mut self, ids: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.0.launch.subnets = texts(ids);
         self
@@ -280,6 +281,10 @@ fn hold(field: &'static str, holds: bool, problem: &str) -> Result<(), ConfigErr
 /// At least one, each with this start and nothing in it that no id has.
 fn ids(field: &'static str, ids: &[String], start: &str) -> Result<(), ConfigError> {
     hold(field, !ids.is_empty(), "name at least one")?;
+    let twice = ids.iter().enumerate().find(|(index, id)| ids[..*index].contains(id));
+    if let Some((_, id)) = twice {
+        return Err(ConfigError::new(field, format!("{id:?} is named twice")));
+    }
     let usual = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     let wrong = ids.iter().find(|id| !id.starts_with(start) || id.len() == start.len() || !id.chars().all(usual));
     match wrong {
@@ -317,6 +322,7 @@ pub(crate) mod tests {
             (builder().subnets(["vpc-1"]), "subnets: \"vpc-1\" is not one: it should look like \"subnet-\"..."),
             (builder().security_groups(["sg-"]), "security_groups: \"sg-\" is not one: it should look like \"sg-\"..."),
             (builder().instance_types(none), "instance_types: name at least one"),
+            (builder().instance_types(["m7i.large", "m7i.large"]), "instance_types: \"m7i.large\" is named twice"),
             (builder().port(0), "port: must be from 1 to 65535"),
             (builder().max_fleet_size(0), "max_fleet_size: must be at least 1"),
             (builder().list_lag(Duration::from_mins(6)), "list_lag: must be at most 5 minutes"),

@@ -5,7 +5,7 @@ use immutable_core::model::FleetId;
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use jiff::Timestamp;
 
-use super::ENSURE;
+use super::{ENSURE, launch_template};
 use crate::config::Config;
 use crate::error::failed;
 
@@ -28,10 +28,18 @@ const WORDS: &[(&str, ErrorKind)] = &[
     ("Your quota allows", ErrorKind::Quota),
     ("limit exceeded", ErrorKind::Quota),
     ("limit has been exceeded", ErrorKind::Quota),
+    ("LimitExceeded", ErrorKind::Quota),
+    ("not enough free addresses", ErrorKind::Capacity),
+    ("InsufficientInstanceCapacity", ErrorKind::Capacity),
     ("not authorized", ErrorKind::PermissionDenied),
     ("Access denied", ErrorKind::PermissionDenied),
     ("does not exist", ErrorKind::InvalidRequest),
     ("no longer exist", ErrorKind::InvalidRequest),
+    // A person has ended it.
+    ("Client.UserInitiatedShutdown", ErrorKind::Unavailable),
+    ("Client.InstanceInitiatedShutdown", ErrorKind::Unavailable),
+    // The reason of an instance that ended as it was started, such as a key for its volume that it may not use.
+    ("Client.", ErrorKind::InvalidRequest),
     ("Invalid", ErrorKind::InvalidRequest),
     ("Request limit exceeded", ErrorKind::Throttled),
 ];
@@ -41,14 +49,17 @@ const WORDS: &[(&str, ErrorKind)] = &[
 /// # Errors
 /// What the newest attempt failed with. The group tries again by itself.
 pub(super) async fn check(config: &Config, fleet: &FleetId) -> Result<(), ProviderError> {
-    let request = config.clients.autoscaling.describe_scaling_activities().auto_scaling_group_name(fleet.as_str());
+    let request = config.clients.autoscaling.describe_scaling_activities();
+    let request = request.auto_scaling_group_name(launch_template::name(fleet));
     let found = request.max_records(LOOKED_AT).send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
     // The newest comes first; of ends there is nothing to be learned.
     let is_launch = |activity: &&Activity| activity.description().is_some_and(|words| words.contains("Launching"));
     let Some(newest) = found.activities().iter().find(is_launch) else { return Ok(()) };
     let oldest = Timestamp::now().as_second().saturating_sub(FRESH_SECONDS);
     let is_fresh = newest.start_time().is_some_and(|time| time.secs() >= oldest);
-    if !is_fresh || newest.status_code() != Some(&ScalingActivityStatusCode::Failed) {
+    // An instance that ended while it was started is told as cancelled.
+    let failed = [ScalingActivityStatusCode::Failed, ScalingActivityStatusCode::Cancelled];
+    if !is_fresh || !newest.status_code().is_some_and(|status| failed.contains(status)) {
         return Ok(());
     }
     let words = newest.status_message().unwrap_or("a start failed, and the group does not say why");
@@ -79,6 +90,12 @@ mod tests {
             ),
             ("The image id '[ami-1]' does not exist. Launching EC2 instance failed.", ErrorKind::InvalidRequest),
             ("You are not authorized to perform this operation.", ErrorKind::PermissionDenied),
+            (
+                "Instance became unhealthy while waiting for instance to be in InService state. Termination Reason: \
+                 Client.InternalError: Client error on launch",
+                ErrorKind::InvalidRequest,
+            ),
+            ("Termination Reason: Client.VolumeLimitExceeded: Volume limit exceeded", ErrorKind::Quota),
             ("Something new.", ErrorKind::Unavailable),
         ];
         for (words, kind) in cases {

@@ -1,5 +1,6 @@
 //! Fleets as Auto Scaling groups.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -61,14 +62,14 @@ impl AutoScalingProvisioner {
             .clients
             .autoscaling
             .create_auto_scaling_group()
-            .auto_scaling_group_name(spec.id.as_str())
+            .auto_scaling_group_name(launch_template::name(&spec.id))
             .min_size(0)
             .max_size(size(config.max_fleet_size))
             .desired_capacity(size(spec.size))
             .vpc_zone_identifier(config.launch.subnets.join(","))
             .health_check_type("EC2")
             .new_instances_protected_from_scale_in(true)
-            .set_tags(Some(group_tags(&spec.id, &tags)))
+            .set_tags(Some(group_tags(&tags)))
             .set_lifecycle_hook_specification_list(hooks(&config.launch.lifecycle_hooks));
         let template = LaunchTemplateSpecification::builder()
             .launch_template_id(template)
@@ -103,9 +104,10 @@ impl AutoScalingProvisioner {
         let is_dead = |id: &&str| lifecycles.get(id) == Some(&Lifecycle::Dead);
         let dead: Vec<String> = members(parts).filter(is_dead).map(str::to_owned).collect();
         for batch in dead.chunks(DETACHED_AT_ONCE) {
-            let request = self.config.clients.autoscaling.detach_instances().auto_scaling_group_name(fleet.as_str());
+            let request = self.config.clients.autoscaling.detach_instances();
+            let request = request.auto_scaling_group_name(launch_template::name(fleet));
             let request = request.set_instance_ids(Some(batch.to_vec())).should_decrement_desired_capacity(false);
-            request.send().await.map_err(|error| failed(ENSURE, Effect::Unknown, error))?;
+            request.send().await.map_err(|error| contested(failed(ENSURE, Effect::Unknown, error)))?;
         }
         Ok(!dead.is_empty())
     }
@@ -123,14 +125,25 @@ impl AutoScalingProvisioner {
         let outside = parts.live().saturating_sub(u32::try_from(counted(parts).count()).unwrap_or(u32::MAX));
         let wanted = spec.size.saturating_sub(outside);
         if desired(group) < wanted {
-            let request = self.config.clients.autoscaling.set_desired_capacity().honor_cooldown(false);
-            let request = request.auto_scaling_group_name(spec.id.as_str());
-            let request = request.desired_capacity(i32::try_from(wanted).unwrap_or(i32::MAX));
-            request.send().await.map_err(|error| failed(ENSURE, Effect::None, error))?;
+            self.set_desired(group, i32::try_from(wanted).unwrap_or(i32::MAX)).await?;
         } else {
             activities::check(&self.config, &spec.id).await?;
         }
         Ok(format!("group {} to start {} of {} instances", spec.id, spec.size - parts.live(), spec.size))
+    }
+
+    /// Sets the desired capacity, and with it the largest there may be, if that was less when the group was made.
+    async fn set_desired(&self, group: &AutoScalingGroup, wanted: i32) -> Result<(), ProviderError> {
+        let (client, name) = (&self.config.clients.autoscaling, group.auto_scaling_group_name.clone());
+        if group.max_size().is_some_and(|most| most < wanted) {
+            let most = i32::try_from(self.config.max_fleet_size).unwrap_or(i32::MAX);
+            let request = client.update_auto_scaling_group().set_auto_scaling_group_name(name);
+            let sent = request.max_size(most).desired_capacity(wanted).send().await;
+            return sent.map(drop).map_err(|error| failed(ENSURE, Effect::None, error));
+        }
+        let request = client.set_desired_capacity().set_auto_scaling_group_name(name).honor_cooldown(false);
+        let sent = request.desired_capacity(wanted).send().await;
+        sent.map(drop).map_err(|error| failed(ENSURE, Effect::None, error))
     }
 
     /// Ends an instance of the group, and lowers the desired capacity with it if it is to.
@@ -140,7 +153,7 @@ impl AutoScalingProvisioner {
         let Err(error) = request.send().await else { return Ok(()) };
         let error = failed(RETIRE, before, error);
         // It has left the group meanwhile, so somebody else has ended it, or the next call will.
-        if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+        if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(contested(error)) }
     }
 }
 
@@ -159,6 +172,10 @@ impl Provisioner for AutoScalingProvisioner {
             self.create(spec, &template).await?;
             return Ok(pending(format!("group {} to be made", spec.id)));
         };
+        // The status is only there while a group is being deleted, as when a release is wanted again that was just removed.
+        if group.status().is_some() {
+            return Ok(pending(format!("the group of {} that is being deleted to be gone", spec.id)));
+        }
         self.suspend_rebalancing(group).await?;
         if parts.live() >= spec.size {
             return Ok(Progress::Done(()));
@@ -173,17 +190,21 @@ impl Provisioner for AutoScalingProvisioner {
     async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
         let parts = survey::of_fleet(&self.config, RETIRE, proof.fleet()).await?;
         let victims = removal::victims(&parts, proof);
-        let in_group: Vec<&str> = counted(&parts).filter(|id| victims.contains(id)).collect();
+        let in_group: Vec<&str> = members(&parts).filter(|id| victims.contains(id)).collect();
         let alone: Vec<&str> = victims.into_iter().filter(|id| !in_group.contains(id)).collect();
         removal::terminate(&self.config, &alone).await?;
         let mut before = if alone.is_empty() { Effect::None } else { Effect::Unknown };
-        let now = in_group.len().min(ENDED_AT_ONCE);
-        let decrements = decrements(parts.group.as_ref().map_or(0, desired), counted(&parts).count(), now);
-        for (index, instance) in in_group.iter().take(now).enumerate() {
-            self.end_member(instance, index < decrements, before).await?;
+        let now = &in_group[..in_group.len().min(ENDED_AT_ONCE)];
+        let counted: BTreeSet<&str> = counted(&parts).collect();
+        let ends = now.iter().filter(|id| counted.contains(*id)).count();
+        let mut left = decrements(parts.group.as_ref().map_or(0, desired), counted.len(), ends);
+        for instance in now {
+            let decrement = left > 0 && counted.contains(instance);
+            left -= usize::from(decrement);
+            self.end_member(instance, decrement, before).await?;
             before = Effect::Unknown;
         }
-        Ok(match in_group.len() - now {
+        Ok(match in_group.len() - now.len() {
             0 => Progress::Done(()),
             left => pending(format!("the other {left} instances of {} to be ended", proof.fleet())),
         })
@@ -246,15 +267,18 @@ fn decrements(desired: u32, counted: usize, ends: usize) -> usize {
     usize::try_from(desired).unwrap_or(usize::MAX).saturating_sub(left).min(ends)
 }
 
-fn group_tags(fleet: &FleetId, tags: &Tags) -> Vec<Tag> {
+/// What the group refuses because it is ending or replacing the instance itself is looked at again.
+fn contested(error: ProviderError) -> ProviderError {
+    if error.kind() != ErrorKind::InvalidRequest {
+        return error;
+    }
+    let conflict = ProviderError::new(ErrorKind::Conflict, error.operation().to_owned(), error.to_string());
+    if error.effect() == Effect::None { conflict.without_effect() } else { conflict }
+}
+
+fn group_tags(tags: &Tags) -> Vec<Tag> {
     let tag = |(key, value): (&String, &String)| {
-        Tag::builder()
-            .resource_id(fleet.as_str())
-            .resource_type("auto-scaling-group")
-            .key(key)
-            .value(value)
-            .propagate_at_launch(true)
-            .build()
+        Tag::builder().resource_type("auto-scaling-group").key(key).value(value).propagate_at_launch(true).build()
     };
     tags.iter().map(tag).collect()
 }

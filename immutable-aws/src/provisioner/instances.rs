@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::operation::create_fleet::CreateFleetOutput;
 use aws_sdk_ec2::types::{
-    FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest, FleetLaunchTemplateSpecificationRequest,
-    FleetOnDemandAllocationStrategy, FleetType, InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType,
-    LaunchTemplateSpecification, OnDemandOptionsRequest, ResourceType, TargetCapacitySpecificationRequest,
+    CreateFleetError, FleetData, FleetLaunchTemplateConfigRequest, FleetLaunchTemplateOverridesRequest,
+    FleetLaunchTemplateSpecificationRequest, FleetOnDemandAllocationStrategy, FleetType,
+    InstanceNetworkInterfaceSpecification, InstanceStateName, InstanceType, LaunchTemplateSpecification,
+    OnDemandOptionsRequest, ResourceType, TargetCapacitySpecificationRequest,
 };
+use aws_smithy_types::DateTime;
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{FleetId, FleetSpec, ServiceName};
 use immutable_core::provider::{
@@ -28,6 +31,9 @@ use crate::tags::{self, Tags};
 /// that: <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>.
 const STARTS_AT_ONCE: usize = 5;
 
+/// A request to start an instance that was first sent longer ago has been answered before.
+const REPEATED_AFTER_SECONDS: i64 = 30;
+
 /// An instance that EC2 does not list and whose start is longer ago is gone, not new.
 const LISTED_WITHIN_SECONDS: i64 = 600;
 
@@ -39,6 +45,9 @@ const LISTED_WITHIN_SECONDS: i64 = 600;
 #[derive(Clone)]
 pub struct Ec2Provisioner {
     config: Config,
+    /// Places, with the template of their fleet, that nobody can be started in any more. What is not known here is learned again, a few places
+    /// a call.
+    spent: Arc<Mutex<BTreeSet<(String, u32)>>>,
 }
 
 /// What a request to fill a place has come to.
@@ -52,7 +61,7 @@ enum Filled {
 impl Ec2Provisioner {
     /// A provisioner with these settings.
     pub fn new(config: Config) -> Self {
-        Self { config }
+        Self { config, spent: Arc::default() }
     }
 
     async fn fill(
@@ -76,6 +85,8 @@ impl Ec2Provisioner {
             let answer = self.run_one_of_several(template, place, &token, &tags, before).await?;
             match answer.instances().iter().flat_map(aws_sdk_ec2::types::CreateFleetInstance::instance_ids).next() {
                 Some(instance) => self.is_alive(instance, answer.fleet_id(), parts).await,
+                // The answer of the first time: there may be room again, and this request will never find it.
+                None if self.is_old(answer.fleet_id(), REPEATED_AFTER_SECONDS).await? => Ok(Filled::Spent),
                 None => Err(refusal(before, answer.errors())),
             }
         }
@@ -142,6 +153,7 @@ impl Ec2Provisioner {
         let request = request.launch_template_configs(choice).target_capacity_specification(one);
         let request =
             request.on_demand_options(OnDemandOptionsRequest::builder().allocation_strategy(prioritized).build());
+        let request = request.tag_specifications(tags::specification(ResourceType::Fleet, tags));
         let request = request.tag_specifications(tags::specification(ResourceType::Instance, tags));
         request.send().await.map_err(|error| failed(ENSURE, before, error))
     }
@@ -176,11 +188,25 @@ impl Ec2Provisioner {
         if let Some(state) = found.next().and_then(|one| one.state()).and_then(|state| state.name()) {
             return Ok(if has_ended(state) { Filled::Spent } else { Filled::Alive });
         }
-        let request = self.config.clients.ec2.describe_fleets().set_fleet_ids(request.map(|id| vec![id.to_owned()]));
-        let made = request.send().await.map_err(|error| failed(ENSURE, Effect::Unknown, error))?;
-        let made = made.fleets().first().and_then(|fleet| fleet.create_time()).map(aws_smithy_types::DateTime::secs);
-        let newest = jiff::Timestamp::now().as_second().saturating_sub(LISTED_WITHIN_SECONDS);
-        Ok(if made.is_some_and(|made| made < newest) { Filled::Spent } else { Filled::Alive })
+        Ok(if self.is_old(request, LISTED_WITHIN_SECONDS).await? { Filled::Spent } else { Filled::Alive })
+    }
+
+    /// Whether the request that made this fleet of EC2's was first sent so long ago.
+    async fn is_old(&self, request: Option<&str>, seconds: i64) -> Result<bool, ProviderError> {
+        let Some(id) = request else { return Ok(false) };
+        let made = self.config.clients.ec2.describe_fleets().fleet_ids(id).send().await;
+        let made = made.map_err(|error| failed(ENSURE, Effect::Unknown, error))?;
+        let made = made.fleets().first().and_then(FleetData::create_time).map(DateTime::secs);
+        Ok(made.is_some_and(|made| made < jiff::Timestamp::now().as_second().saturating_sub(seconds)))
+    }
+
+    fn spent(&self, template: &str) -> Vec<u32> {
+        let spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        spent.iter().filter(|(of, _)| of == template).map(|(_, place)| *place).collect()
+    }
+
+    fn remember_spent(&self, template: &str, place: u32) {
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner).insert((template.to_owned(), place));
     }
 }
 
@@ -196,7 +222,8 @@ impl Provisioner for Ec2Provisioner {
         within_limit(&self.config, spec)?;
         let template = launch_template::ensure(&self.config, ENSURE, spec, &parts).await?;
         let mut missing = spec.size.saturating_sub(parts.live());
-        let taken = places(&parts);
+        let mut taken = places(&parts);
+        taken.extend(self.spent(&template));
         // The lowest free place first: whoever else fills it at the same time, or whose start is not listed yet, has the same.
         let mut free = (0..).filter(|place| !taken.contains(place));
         let mut done = Effect::None;
@@ -204,7 +231,7 @@ impl Provisioner for Ec2Provisioner {
             let Some(place) = free.next().filter(|_| missing > 0) else { return Ok(Progress::Done(())) };
             match self.fill(spec, &template, place, &parts, done).await? {
                 Filled::Alive => missing -= 1,
-                Filled::Spent => {}
+                Filled::Spent => self.remember_spent(&template, place),
             }
             done = Effect::Unknown;
         }
@@ -252,21 +279,21 @@ fn code<E: aws_smithy_types::error::metadata::ProvideErrorMetadata>(error: &E) -
     error.code()
 }
 
-/// The places in which there is an instance, whatever its state. One that a person has started has none.
+/// The places in which there is an instance, or was one not long ago. One that a person has started has none.
 fn places(parts: &Parts) -> BTreeSet<u32> {
     let place = |instance: &aws_sdk_ec2::types::Instance| {
         tags::read(instance.tags()).get(tags::PLACE).and_then(|place| place.parse().ok())
     };
-    parts.instances.iter().filter_map(place).collect()
+    parts.instances.iter().chain(&parts.gone).filter_map(place).collect()
 }
 
-/// Why no instance was started: the answer has an error for each choice. One that another type or zone does not share comes last.
-fn refusal(before: Effect, errors: &[aws_sdk_ec2::types::CreateFleetError]) -> ProviderError {
-    let kind = |error: &aws_sdk_ec2::types::CreateFleetError| {
-        error.error_code().and_then(error::kind).unwrap_or(ErrorKind::Internal)
-    };
-    let worst = errors.iter().find(|error| kind(error) != ErrorKind::Capacity).or(errors.first());
-    let Some(worst) = worst else {
+/// Why no instance was started: the answer has an error for each choice. What no other choice would change counts first, and a choice that is
+/// none counts last: one type may not exist in one zone.
+fn refusal(before: Effect, errors: &[CreateFleetError]) -> ProviderError {
+    const ORDER: [ErrorKind; 4] =
+        [ErrorKind::Throttled, ErrorKind::PermissionDenied, ErrorKind::Quota, ErrorKind::Capacity];
+    let rank = |error: &&CreateFleetError| ORDER.iter().position(|kind| *kind == meaning(error)).unwrap_or(ORDER.len());
+    let Some(worst) = errors.iter().min_by_key(rank) else {
         let words = "no instance was started, and EC2 does not say why";
         return ProviderError::new(ErrorKind::Internal, ENSURE, words);
     };
@@ -275,6 +302,15 @@ fn refusal(before: Effect, errors: &[aws_sdk_ec2::types::CreateFleetError]) -> P
         worst.error_code().unwrap_or("no code"),
         worst.error_message().unwrap_or("no instance was started")
     );
-    let refused = ProviderError::new(kind(worst), ENSURE, words);
+    let refused = ProviderError::new(meaning(worst), ENSURE, words);
     if before == Effect::None { refused.without_effect() } else { refused }
+}
+
+fn meaning(error: &CreateFleetError) -> ErrorKind {
+    // It comes with the code of a request that is wrong as a whole.
+    let is_zone = |words: &str| words.contains("is not supported in your requested Availability Zone");
+    if error.error_message().is_some_and(is_zone) {
+        return ErrorKind::Capacity;
+    }
+    error.error_code().and_then(error::kind).unwrap_or(ErrorKind::Internal)
 }

@@ -21,7 +21,7 @@ use crate::user_data;
 /// or makes the default changes no fleet.
 pub(super) const VERSION: &str = "1";
 
-/// The name of a fleet's template.
+/// The name of a fleet's template, and of its group.
 pub(super) fn name(fleet: &FleetId) -> String {
     format!("immutable-{fleet}")
 }

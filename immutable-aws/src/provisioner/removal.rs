@@ -1,6 +1,7 @@
 //! Ending instances by name, and removing what is left of a fleet.
 
 use aws_sdk_autoscaling::types::AutoScalingGroup;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{FleetId, Lifecycle, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
@@ -28,7 +29,11 @@ pub(super) async fn terminate(config: &Config, instances: &[&str]) -> Result<(),
     for batch in instances.chunks(BATCH) {
         let ids = batch.iter().map(|id| (*id).to_owned()).collect();
         let request = config.clients.ec2.terminate_instances().set_instance_ids(Some(ids));
-        request.send().await.map_err(|error| failed(RETIRE, before, error))?;
+        if let Err(error) = request.send().await {
+            // The others of a batch end all the same, unless they are in the zone of the one that is protected.
+            let is_protected = batch.len() > 1 && error.code() == Some("OperationNotPermitted");
+            return Err(failed(RETIRE, if is_protected { Effect::Unknown } else { before }, error));
+        }
         before = Effect::Unknown;
     }
     Ok(())
@@ -74,14 +79,14 @@ async fn remove_group(
     if group.status().is_some() {
         return Ok(waiting());
     }
-    let mut before = Effect::None;
+    let (mut before, name) = (Effect::None, launch_template::name(fleet));
     if desired(group) > 0 {
         // It has no instance only because none could be started.
-        let request = client.set_desired_capacity().auto_scaling_group_name(fleet.as_str()).desired_capacity(0);
+        let request = client.set_desired_capacity().auto_scaling_group_name(&name).desired_capacity(0);
         request.send().await.map_err(|error| failed(REMOVE, before, error))?;
         before = Effect::Unknown;
     }
-    let request = client.delete_auto_scaling_group().auto_scaling_group_name(fleet.as_str()).force_delete(false);
+    let request = client.delete_auto_scaling_group().auto_scaling_group_name(&name).force_delete(false);
     request.send().await.map_err(|error| failed(REMOVE, before, error))?;
     Ok(waiting())
 }

@@ -47,6 +47,8 @@ pub(super) struct Parts {
     pub(super) group: Option<AutoScalingGroup>,
     /// Those that are not gone for good.
     pub(super) instances: Vec<Instance>,
+    /// Those that are gone. EC2 lists them for about an hour.
+    pub(super) gone: Vec<Instance>,
 }
 
 /// Looks at everything, all pages of it.
@@ -66,12 +68,20 @@ pub(super) async fn look(config: &Config, operation: &'static str, of: Of<'_>) -
             fleets.entry(fleet).or_default().group = Some(group);
         }
     }
+    let mut gone = Vec::new();
     for instance in instances {
         // Whatever has no fleet is something else of ours, such as the builder of an image.
-        if let Some(fleet) = fleet(&tags::read(instance.tags()))
-            && lifecycle_of(&instance).is_some()
-        {
+        let Some(fleet) = fleet(&tags::read(instance.tags())) else { continue };
+        if lifecycle_of(&instance).is_some() {
             fleets.entry(fleet).or_default().instances.push(instance);
+        } else {
+            gone.push((fleet, instance));
+        }
+    }
+    // A fleet of which nothing else is left does not exist any more.
+    for (fleet, instance) in gone {
+        if let Some(parts) = fleets.get_mut(&fleet) {
+            parts.gone.push(instance);
         }
     }
     Ok(Survey { as_of, fleets, port: config.port })

@@ -215,3 +215,64 @@ async fn a_shortage_of_every_choice_is_a_shortage_and_anything_else_comes_first(
         script.finish();
     }
 }
+
+/// Each ended instance has spent its place for as long as EC2 remembers, and nobody lists it any more.
+#[tokio::test]
+async fn a_fleet_grows_again_however_many_of_its_instances_have_ended() {
+    let script = Script::default();
+    let config = Config { fleets: Fleets::Instances, ..script.config() };
+    let provisioner = Ec2Provisioner::new(config.clone());
+    lists(&script, &config, None, &[]);
+    for _ in 0..5 {
+        script.refuse_of_ec2("RunInstances", "IdempotentInstanceTerminated", "it has ended");
+    }
+    assert!(matches!(provisioner.ensure(&cx(), &spec(1)).await.unwrap(), Progress::Pending { .. }));
+    let tried: Vec<_> = script.finish().iter().filter_map(|sent| sent.get("ClientToken").map(str::to_owned)).collect();
+    lists(&script, &config, None, &[]);
+    script.answer_of_ec2("RunInstances", "<instancesSet><item><instanceId>i-1</instanceId></item></instancesSet>");
+    assert_eq!(provisioner.ensure(&cx(), &spec(1)).await.unwrap(), Progress::Done(()));
+    let token = script.finish().pop().unwrap().get("ClientToken").unwrap().to_owned();
+    assert!(tried.len() == 5 && !tried.contains(&token), "{token} of {tried:?}");
+}
+
+#[tokio::test]
+async fn a_group_that_is_being_deleted_is_waited_for_and_one_that_is_too_small_may_grow() {
+    let script = Script::default();
+    let config = script.config();
+    let provisioner = AutoScalingProvisioner::new(config.clone());
+    let group = |extra: &str| {
+        let group = group_of(&config, 0, USUAL, &[]).replace("</member>", &format!("{extra}</member>"));
+        format!("<AutoScalingGroups>{group}</AutoScalingGroups>")
+    };
+    let ask = async |extra: &str| {
+        script.answer_of_ec2("DescribeLaunchTemplates", "<launchTemplates/>");
+        script.answer("DescribeAutoScalingGroups", &group(extra));
+        script.answer_of_ec2("DescribeInstances", "<reservationSet/>");
+        if extra.contains("MaxSize") {
+            script.answer("UpdateAutoScalingGroup", "");
+        }
+        assert!(matches!(provisioner.ensure(&cx(), &spec(3)).await.unwrap(), Progress::Pending { .. }), "{extra}");
+        script.finish().pop().unwrap()
+    };
+    assert_eq!(ask("<Status>Delete in progress</Status>").await.action, "DescribeInstances");
+    let update = ask("<MaxSize>2</MaxSize>").await;
+    assert_eq!((update.get("MaxSize"), update.get("DesiredCapacity")), (Some("500"), Some("3")));
+}
+
+/// One type that a zone does not have is told with the code of a request that is wrong.
+#[tokio::test]
+async fn a_type_that_a_zone_does_not_have_does_not_hide_a_shortage() {
+    let (zone, short) = ("InvalidFleetConfiguration", "InsufficientInstanceCapacity");
+    let words = "Your requested instance type (m7i.large) is not supported in your requested Availability Zone (a).";
+    let errors = format!(
+        "<item><errorCode>{zone}</errorCode><errorMessage>{words}</errorMessage></item>\
+         <item><errorCode>{short}</errorCode><errorMessage>none left</errorMessage></item>"
+    );
+    let script = Script::default();
+    let config = instances(&script);
+    lists(&script, &config, None, &[]);
+    script.answer_of_ec2("CreateFleet", &format!("<errorSet>{errors}</errorSet>"));
+    let error = Ec2Provisioner::new(config).ensure(&cx(), &spec(1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Capacity, Effect::None), "{error}");
+    script.finish();
+}
