@@ -1,16 +1,18 @@
 //! An account of the emulated AWS, and what the suite does to it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::Filter;
-use immutable_aws::{AmiBuilder, AutoScalingProvisioner, Ec2Provisioner, ElbSwitch, Fleets};
-use immutable_core::model::{Fingerprint, Image, ImageLabels, InstanceId, LaunchSpec, Release, RouteId};
-use immutable_core::provider::{ImageBuilder, ImageSpec, OpContext, Pace, Platform, Progress, Provisioner, Recipe};
+use immutable_aws::{AmiBuilder, Fleets};
+use immutable_core::model::{Image, InstanceId, LaunchSpec, Release, RouteId};
+use immutable_core::provider::{ImageSpec, Layer, OpContext, Pace, Platform, Progress, Recipe};
+use immutable_core::testkit::Operation;
 use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
-use immutable_core::testkit::{Operation, SimCloud, SimOptions};
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
 use crate::support::{Account, Moto, Options, SECRET};
 
@@ -23,48 +25,43 @@ pub(crate) enum Kind {
     Groups,
     Instances,
     InstancesOfSeveralTypes,
-    /// Groups, of images that are built here.
-    Images,
 }
 
 #[derive(Debug)]
 pub(crate) struct AwsHarness {
     account: Account,
     kind: Kind,
-    /// The parts that are not under test.
-    aids: SimCloud,
+    patience: Duration,
+    /// The image of each version, once it is built.
+    images: Mutex<BTreeMap<Version, Image>>,
 }
 
 impl AwsHarness {
     pub(crate) async fn new(kind: Kind) -> Self {
         let account = Account::open(Moto::shared(), Options::default()).await;
-        Self { account, kind, aids: SimCloud::new(SimOptions::default()) }
+        Self { account, kind, patience: Duration::from_secs(120), images: Mutex::default() }
     }
 
-    fn fleets(&self) -> Arc<dyn Provisioner> {
-        let config = self.account.config().list_lag(Duration::ZERO);
-        match self.kind {
-            Kind::Groups | Kind::Images => Arc::new(AutoScalingProvisioner::new(config.build().unwrap())),
-            Kind::Instances => {
-                let config = config.fleets(Fleets::Instances).subnets([self.account.subnets[0].clone()]);
-                Arc::new(Ec2Provisioner::new(config.build().unwrap()))
-            }
-            Kind::InstancesOfSeveralTypes => {
-                let config = config.fleets(Fleets::Instances).instance_types(["m7i.large", "m7a.large"]);
-                Arc::new(Ec2Provisioner::new(config.build().unwrap()))
-            }
-        }
+    /// For what takes minutes also here: CloudWatch tells of whole minutes, and its time is that of everybody.
+    pub(crate) async fn under_load() -> Self {
+        let harness = Self::new(Kind::Groups).await;
+        tokio::spawn(crate::load::run(harness.account.own.clone()));
+        Self { patience: Duration::from_secs(150) * HASTE, ..harness }
     }
 
-    fn images(&self) -> AmiBuilder {
-        AmiBuilder::new(self.account.config().list_lag(Duration::ZERO).build().unwrap())
+    fn image(&self, text: &str) -> ImageSpec {
+        let base = AmiBuilder::base(&self.account.images[0]).unwrap();
+        let script = format!("echo {text} >version\n");
+        let recipe = Recipe { base: Some(base), layers: vec![Layer::Script(script)], command: vec!["app".to_owned()] };
+        ImageSpec { service: self.service(), recipe, version: text.to_owned(), commit: None }
     }
 
-    async fn built(&self, spec: &ImageSpec) -> Image {
+    async fn build(&self, spec: &ImageSpec) -> Image {
         loop {
-            match self.images().ensure(&OpContext::standalone("build"), spec).await.unwrap() {
+            let cx = OpContext::standalone("build");
+            match self.platform().images.ensure(&cx, spec).await.unwrap() {
                 Progress::Done(image) => return image,
-                Progress::Pending { retry_after, .. } => self.wait(retry_after).await,
+                Progress::Pending { .. } => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
@@ -72,14 +69,15 @@ impl AwsHarness {
     /// The requests that a call of the provider stands or falls with.
     fn requests(&self, operation: Operation) -> &'static [&'static str] {
         match (operation, self.kind) {
-            (Operation::EnsureFleet, Kind::Groups | Kind::Images) => &["CreateAutoScalingGroup", "SetDesiredCapacity"],
+            (Operation::EnsureFleet, Kind::Groups) => &["CreateAutoScalingGroup", "SetDesiredCapacity"],
             (Operation::EnsureFleet, _) => &["RunInstances", "CreateFleet"],
-            (Operation::Retire, Kind::Groups | Kind::Images) => &["TerminateInstanceInAutoScalingGroup"],
+            (Operation::Retire, Kind::Groups) => &["TerminateInstanceInAutoScalingGroup"],
             (Operation::Retire, _) => &["TerminateInstances"],
             (Operation::EnsureImage, _) => &["RunInstances", "CreateImage"],
             (Operation::RemoveImage, _) => &["DeregisterImage"],
             (Operation::FindImage | Operation::ListImages, _) => &["DescribeImages"],
             (Operation::ObserveFleets, _) => &["DescribeInstances"],
+            (Operation::ObserveRoute, _) => &["DescribeListeners"],
             _ => &[],
         }
     }
@@ -94,13 +92,15 @@ impl Harness for AwsHarness {
             ambiguity_horizon: Duration::from_secs(1),
             ..Pace::default()
         };
-        Platform {
-            fleets: self.fleets(),
-            images: Arc::new(self.images()),
-            traffic: Arc::new(ElbSwitch::new(self.account.config().build().unwrap())),
-            pace,
-            ..self.aids.platform()
-        }
+        let config = self.account.config().list_lag(Duration::ZERO);
+        let config = match self.kind {
+            Kind::Groups => config,
+            Kind::Instances => config.fleets(Fleets::Instances).subnets([self.account.subnets[0].clone()]),
+            Kind::InstancesOfSeveralTypes => {
+                config.fleets(Fleets::Instances).instance_types(["m7i.large", "m7a.large"])
+            }
+        };
+        Platform { pace, ..immutable_aws::platform(&config.build().unwrap()) }
     }
 
     fn now(&self) -> Timestamp {
@@ -112,32 +112,19 @@ impl Harness for AwsHarness {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(60)
+        self.patience
     }
 
     async fn release(&self, version: Version) -> Release {
-        if self.kind == Kind::Images {
-            let mut spec = self.image_spec(version);
-            spec.recipe.command.push("release".to_owned());
-            return Release::new(self.built(&spec).await, LaunchSpec::default());
+        let mut images = self.images.lock().await;
+        if let Entry::Vacant(place) = images.entry(version) {
+            place.insert(self.build(&self.image(&format!("{version:?}"))).await);
         }
-        let (id, name) = match version {
-            Version::Old => (&self.account.images[0], "1"),
-            Version::New => (&self.account.images[1], "2"),
-        };
-        let labels = ImageLabels { version: name.to_owned(), commit: None, built_at: Timestamp::UNIX_EPOCH };
-        let image = Image { id: id.parse().unwrap(), fingerprint: Fingerprint::of(id), parents: Vec::new(), labels };
-        Release::new(image, LaunchSpec::default())
+        Release::new(images[&version].clone(), LaunchSpec::default())
     }
 
     fn image_spec(&self, version: Version) -> ImageSpec {
-        let name = format!("{version:?}");
-        let recipe = Recipe {
-            base: Some(AmiBuilder::base(&self.account.images[0]).unwrap()),
-            layers: Vec::new(),
-            command: vec!["app".to_owned(), name.clone()],
-        };
-        ImageSpec { service: self.service(), recipe, version: name, commit: None }
+        self.image(&format!("only built: {version:?}"))
     }
 
     fn route(&self) -> RouteId {
@@ -148,6 +135,7 @@ impl Harness for AwsHarness {
         vec![
             (Ability::Request, "moto has no data plane: nothing listens behind its load balancers"),
             (Ability::HoldRequest, "moto has no data plane: nothing listens behind its load balancers"),
+            (Ability::SilentEndpoint, "AWS is asked about its instances, and nothing is asked of them"),
         ]
     }
 
@@ -163,6 +151,7 @@ impl Harness for AwsHarness {
             Fault::Throttle(operation) => proxy.throttle_next(self.requests(*operation)),
             Fault::Kill(instance) => return proxy.kill(instance.as_str()).await,
             Fault::Drift(instance) => return proxy.drift(instance.as_str()),
+            Fault::BlindProbe => proxy.throttle_next(&["DescribeInstanceStatus"]),
             Fault::MakeIll(instance) => return proxy.set_ill(instance.as_str(), true),
             Fault::Heal(instance) => return proxy.set_ill(instance.as_str(), false),
             _ => return false,
@@ -183,6 +172,10 @@ impl Harness for AwsHarness {
             release: tag("immutable:release")?.parse().ok()?,
             rollout: tag("immutable:rollout")?.parse().ok()?,
         })
+    }
+
+    fn other_route(&self) -> Option<RouteId> {
+        Some(self.account.routes[1].clone())
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -43,6 +43,7 @@ fn registered_only(call: &Call, known: &Targets) -> Way {
     }
     let mut params = call.params();
     params.retain(|(key, _)| !key.starts_with("Targets."));
+    // Without their ports: moto knows a target by its id.
     let named = there.iter().enumerate();
     params.extend(named.map(|(index, id)| (format!("Targets.member.{}.Id", index + 1), (*id).to_owned())));
     Way::As(call.with(params))

@@ -2,7 +2,6 @@
 //! moment they are deregistered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::time::Instant;
 
 use roxmltree::Node;
@@ -14,6 +13,7 @@ use super::xml::{all, child, edited, text};
 
 #[derive(Debug)]
 struct Target {
+    port: String,
     registered: Instant,
     left: Option<Instant>,
 }
@@ -34,9 +34,9 @@ impl Targets {
         let now = Instant::now();
         match call.action.as_str() {
             "RegisterTargets" => {
-                for id in ids(call) {
+                for (id, port) in ids(call).zip(ports(call)) {
                     let target = self.known.entry((group.to_owned(), id.to_owned()));
-                    let target = target.or_insert(Target { registered: now, left: None });
+                    let target = target.or_insert(Target { port: port.to_owned(), registered: now, left: None });
                     if target.left.take().is_some() {
                         target.registered = now;
                     }
@@ -86,8 +86,8 @@ impl Targets {
             }
             let leaves = |target: &Target| target.left.is_some_and(|left| left.elapsed() < options.drain);
             let of_group = self.known.iter().filter(|((of, _), _)| of == group);
-            for ((_, id), _) in of_group.filter(|(_, target)| leaves(target)) {
-                all += &description(id, "draining", "Target.DeregistrationInProgress");
+            for ((_, id), target) in of_group.filter(|(_, target)| leaves(target)) {
+                all += &target.description(id, "draining", "Target.DeregistrationInProgress");
             }
             edits.replace(list, format!("<TargetHealthDescriptions>{all}</TargetHealthDescriptions>"));
         })
@@ -97,15 +97,17 @@ impl Targets {
     fn told(&self, group: &str, node: Node<'_, '_>, machines: &Machines, options: &Options) -> Option<String> {
         let id = text(child(node, "Target")?, "Id")?;
         let state = text(child(node, "TargetHealth")?, "State")?;
-        let registered = self.known.get(&(group.to_owned(), id.to_owned()))?.registered;
-        let Some(used) = self.used_since(group) else { return Some(description(id, "unused", "Target.NotInUse")) };
+        let target = self.known.get(&(group.to_owned(), id.to_owned()))?;
+        let Some(used) = self.used_since(group) else {
+            return Some(target.description(id, "unused", "Target.NotInUse"));
+        };
         if state != "healthy" {
             return None;
         }
-        if registered.max(used).elapsed() < options.warm_up {
-            return Some(description(id, "initial", "Elb.RegistrationInProgress"));
+        if target.registered.max(used).elapsed() < options.warm_up {
+            return Some(target.description(id, "initial", "Elb.RegistrationInProgress"));
         }
-        machines.is_ill(id).then(|| description(id, "unhealthy", "Target.FailedHealthChecks"))
+        machines.is_ill(id).then(|| target.description(id, "unhealthy", "Target.FailedHealthChecks"))
     }
 }
 
@@ -114,8 +116,17 @@ pub(super) fn ids(call: &Call) -> impl Iterator<Item = &str> {
     call.all("Targets.member.", ".Id")
 }
 
-fn description(id: &str, state: &str, reason: &str) -> String {
-    let mut text = format!("<member><Target><Id>{id}</Id></Target><HealthCheckPort>traffic-port</HealthCheckPort>");
-    let health = write!(text, "<TargetHealth><State>{state}</State><Reason>{reason}</Reason></TargetHealth></member>");
-    health.map(|()| text).unwrap_or_default()
+/// The port of each target that a request names; none, for the port of the group.
+fn ports(call: &Call) -> impl Iterator<Item = &str> {
+    (1..)
+        .take(ids(call).count())
+        .map(|index: usize| call.get(&format!("Targets.member.{index}.Port")).unwrap_or_default())
+}
+
+impl Target {
+    fn description(&self, id: &str, state: &str, reason: &str) -> String {
+        let port = if self.port.is_empty() { String::new() } else { format!("<Port>{}</Port>", self.port) };
+        let health = format!("<TargetHealth><State>{state}</State><Reason>{reason}</Reason></TargetHealth>");
+        format!("<member><Target><Id>{id}</Id>{port}</Target>{health}</member>")
+    }
 }
