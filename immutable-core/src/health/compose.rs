@@ -1,6 +1,6 @@
 //! One probe made of several.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -125,7 +125,10 @@ impl HealthProbe for QuorumOf {
         if answers.iter().all(Result::is_err) {
             return Err(answers.swap_remove(0).expect_err("invariant: all of at least one are errors"));
         }
-        Ok(targets.iter().filter_map(|target| self.combine(&target.instance, &answers)).collect())
+        // Who is named twice has one sample all the same.
+        let mut named = HashSet::new();
+        let once = targets.iter().filter(|target| named.insert(&target.instance));
+        Ok(once.filter_map(|target| self.combine(&target.instance, &answers)).collect())
     }
 }
 
@@ -198,9 +201,12 @@ mod tests {
         (0..).zip(says.chars()).map(|(index, letter)| Arc::new(Says(letter, index)) as _).collect()
     }
 
+    fn target() -> ProbeTarget {
+        ProbeTarget { instance: "i-1".parse().unwrap(), fleet: "web-1".parse().unwrap(), endpoint: None }
+    }
+
     async fn sample(probe: &dyn HealthProbe) -> Result<Option<Sample>, ProviderError> {
-        let target = ProbeTarget { instance: "i-1".parse().unwrap(), fleet: "web-1".parse().unwrap(), endpoint: None };
-        probe.sample(&OpContext::standalone("test"), &[target]).await.map(|mut samples| samples.pop())
+        probe.sample(&OpContext::standalone("test"), &[target()]).await.map(|mut samples| samples.pop())
     }
 
     async fn letter(probe: &dyn HealthProbe) -> char {
@@ -256,6 +262,13 @@ mod tests {
         let expected = "probe 0 says B; probe 1 says G; not looked at; unavailable in look: probe 3";
         assert_eq!(sample.evidence, expected);
         assert_eq!(sample.at, Timestamp::UNIX_EPOCH + SignedDuration::from_secs(59));
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_named_twice_has_one_sample() {
+        let probe = AllOf::new(probes("GB")).unwrap();
+        let samples = probe.sample(&OpContext::standalone("test"), &[target(), target()]).await.unwrap();
+        assert_eq!(samples.len(), 1, "{samples:?}");
     }
 
     #[tokio::test]
