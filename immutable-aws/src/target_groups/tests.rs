@@ -102,7 +102,7 @@ async fn a_group_leaves_its_route_before_it_is_removed() {
     let arn = found(&script, "web");
     listener(&script, &[("arn:web", 1), (&arn, 0)]);
     let clients = script.clients();
-    // The claim is what the second look finds: whatever was written is echoed by nobody here, so somebody else was first.
+    // The tag does not show yet what was written into it.
     script.answer("AddTags", "").answer("DescribeTags", "");
     let error = remove(&clients, &service(), &fleet()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);

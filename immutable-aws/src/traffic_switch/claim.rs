@@ -2,7 +2,7 @@
 //!
 //! # Flow
 //! Whoever changes a route counts the tag up first, writes into it the key of its call and the version that it saw, and reads it back.
-//! If somebody else's stands there, that one was first.
+//! If somebody else's stands there, that one was first. A call that is sent again finds its own and goes on.
 //!
 //! # Guarantees
 //! No version comes back, and of two who saw the same version one is told. Two who write within the same moment may both read their own
@@ -72,9 +72,14 @@ impl Claim {
         Self { count: self.count.saturating_add(1), key: key.as_str().to_owned(), seen: seen.to_string() }
     }
 
+    /// Whether the last change was made for this intent. Then nobody else has changed the route since.
+    pub(super) fn is_for(&self, key: &IdempotencyKey) -> bool {
+        self.key == key.as_str()
+    }
+
     /// Whether this is the claim of that call: a call that is sent again has the same key and has seen the same version.
     pub(super) fn is_of(&self, key: &IdempotencyKey, seen: &RouteVersion) -> bool {
-        self.key == key.as_str() && self.seen == seen.as_str()
+        self.is_for(key) && self.seen == seen.as_str()
     }
 }
 
@@ -109,13 +114,17 @@ impl Version {
     }
 }
 
-/// Counts the route up in the name of a call, and reads back whether nobody else did at the same time.
+/// Counts the route up in the name of a call, and reads back whether nobody else did at the same time. Whether the claim can be seen:
+/// a list of tags may lag behind, and until it shows the claim nothing is known.
+///
+/// # Errors
+/// `Conflict` when somebody else's claim is there.
 pub(super) async fn take(
     clients: &Clients,
     route: &Route,
     operation: &'static str,
     (claim, key, seen): (&Claim, &IdempotencyKey, &RouteVersion),
-) -> Result<(), ProviderError> {
+) -> Result<bool, ProviderError> {
     let next = claim.next(key, seen).to_string();
     let tag = Tag::builder().key(tags::ROUTE_VERSION).value(&next).build();
     let request = clients.elb.add_tags().resource_arns(route.arn()).tags(tag);
@@ -123,7 +132,10 @@ pub(super) async fn take(
     let found = route::tags(clients, operation, Effect::Unknown, &[route.arn()]).await?;
     let found = found.get(route.arn()).and_then(|tags| tags.get(tags::ROUTE_VERSION));
     if found == Some(&next) {
-        return Ok(());
+        return Ok(true);
+    }
+    if found.map(|tag| Claim::read(tag)).unwrap_or_default() == *claim {
+        return Ok(false);
     }
     let message = format!("somebody else changes {} at the same time: observe it again", route.arn());
     Err(ProviderError::new(ErrorKind::Conflict, operation, message))

@@ -110,7 +110,11 @@ impl TrafficSwitch for ElbSwitch {
         let call = Call { clients: &self.clients, route, state: &state, plan: &plan, cx, expected };
         let has_claim = call.check_version()?;
         if call.has_work() && !has_claim {
-            claim::take(&self.clients, route, APPLY, (&state.claim, &cx.key, expected)).await?;
+            let is_seen = claim::take(&self.clients, route, APPLY, (&state.claim, &cx.key, expected)).await?;
+            if !is_seen {
+                let note = "the tag of the route to be seen as it was written".to_owned();
+                return Ok(Progress::Pending { retry_after: SOON, note });
+            }
         }
         call.run().await
     }
@@ -135,11 +139,11 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// Whether the route was claimed in the name of this call already, as it is when the call is sent again.
+    /// Whether the route was claimed for this intent already, as it is when the call is sent again.
     fn check_version(&self) -> Result<bool, ProviderError> {
         let version = self.state.version();
         if version.id() == *self.expected {
-            return Ok(false);
+            return Ok(self.state.claim.is_for(&self.cx.key));
         }
         // Requests go the ways that they went before the call, or those that it wants: nobody else moved them.
         let goes_on = version.has_the_traffic_of(self.expected) || !self.moves_traffic();
@@ -281,7 +285,10 @@ pub(crate) async fn drop_group(
         return Err(ProviderError::new(ErrorKind::Conflict, operation, message).without_effect());
     }
     let (key, seen) = (IdempotencyKey::of(&[operation, group]), state.version().id());
-    claim::take(clients, route, operation, (&state.claim, &key, &seen)).await?;
+    if !state.claim.is_for(&key) && !claim::take(clients, route, operation, (&state.claim, &key, &seen)).await? {
+        let message = format!("the tag of {} does not show yet what was written into it: try again", route.arn());
+        return Err(ProviderError::new(ErrorKind::Conflict, operation, message));
+    }
     let rest = state.groups.iter().filter(|other| other.arn != group);
     let rest: Vec<_> = rest.map(|other| (other.arn.clone(), other.weight)).collect();
     route.write(clients, operation, route::forwarding_to(&state.actions, &rest)).await?;

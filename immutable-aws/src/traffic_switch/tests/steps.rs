@@ -248,3 +248,26 @@ async fn empty_groups_of_nobody_make_room_and_draining_ones_are_waited_for() {
         .collect();
     assert_eq!(left, [&*groups[0], &*groups[3], &*groups[4]]);
 }
+
+#[tokio::test]
+async fn a_tag_that_is_shown_late_is_waited_for_and_not_written_again() {
+    let new = group("new");
+    let groups: &[Told<'_>] = &[(ORIGINAL, 1, None, &[]), (&new, 0, Some("new"), &[("i-1", "healthy")])];
+    let world = World::new(groups);
+    let (version, wanted) = (world.version().await, assignment(&[("new", 10_000)], &[("new", "i-1")]));
+    let script = Script::default();
+    world.read(&script);
+    script.answer("AddTags", "").answer("DescribeTags", &tags(&[(&world.route, vec![])]));
+    let (answer, _) = apply(&script, &world, &wanted, &version).await;
+    assert!(is_pending(&answer), "{answer:?}");
+    // By now it is shown. The call comes again for the version that it saw, or for the one that the route has now.
+    let claim = world.claimed("apply").await;
+    let shown = World { claim: Some(&claim), ..world.clone() };
+    for seen in [version, shown.version().await] {
+        shown.read(&script);
+        shown.told(&script);
+        script.answer("ModifyListener", "");
+        let (answer, _) = apply(&script, &shown, &wanted, &seen).await;
+        assert_eq!(answer.unwrap(), Progress::Done(()));
+    }
+}
