@@ -15,8 +15,25 @@ use aws_sdk_elasticloadbalancingv2::types::{
 };
 use support::{Account, Moto, Options};
 
+/// Slow enough for a busy machine to see each state.
 async fn account() -> Account {
-    Account::open(Moto::shared(), Options::default()).await
+    let time = Duration::from_secs(3);
+    let options =
+        Options { boot: time, end: time, warm_up: time, drain: time, replacement: time, ..Options::default() };
+    Account::open(Moto::shared(), options).await
+}
+
+/// Looks until it is so.
+async fn until<T: PartialEq + std::fmt::Debug>(expected: &[T], mut look: impl AsyncFnMut() -> Vec<T>) {
+    let begun = std::time::Instant::now();
+    loop {
+        let found = look().await;
+        if found == expected {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{found:?} and not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 async fn run(account: &Account, token: &str, image: usize) -> Result<String, String> {
@@ -52,12 +69,10 @@ async fn an_instance_boots_and_shuts_down() {
     let account = account().await;
     let id = run(&account, "token", 0).await.unwrap();
     assert_eq!(states(&account).await, [InstanceStateName::Pending]);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(states(&account).await, [InstanceStateName::Running]);
+    until(&[InstanceStateName::Running], async || states(&account).await).await;
     account.clients().ec2.terminate_instances().instance_ids(id).send().await.unwrap();
     assert_eq!(states(&account).await, [InstanceStateName::ShuttingDown]);
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    assert_eq!(states(&account).await, [InstanceStateName::Terminated]);
+    until(&[InstanceStateName::Terminated], async || states(&account).await).await;
 }
 
 #[tokio::test]
@@ -138,13 +153,12 @@ async fn a_target_warms_up_falls_ill_and_drains() {
     let register = elb.register_targets().target_group_arn(&account.target_group).targets(target.clone());
     let refused = register.clone().send().await.map_err(|error| error.code().map(str::to_owned));
     assert_eq!(refused.map(drop), Err(Some("InvalidTarget".to_owned())), "it does not run yet");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until(&[InstanceStateName::Running], async || states(&account).await).await;
     register.send().await.unwrap();
     assert_eq!(health(&account).await, ["unused"]);
     forward(&account, &[(&account.target_group, 1)]).await.unwrap();
     assert_eq!(health(&account).await, ["initial"]);
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(health(&account).await, ["healthy"]);
+    until(&["healthy".to_owned()], async || health(&account).await).await;
     assert!(account.proxy.set_ill(&id, true));
     assert_eq!(health(&account).await, ["unhealthy"]);
     for _ in 0..2 {
@@ -152,8 +166,7 @@ async fn a_target_warms_up_falls_ill_and_drains() {
         deregister.send().await.unwrap();
         assert_eq!(health(&account).await, ["draining"]);
     }
-    tokio::time::sleep(Duration::from_millis(250)).await;
-    assert_eq!(health(&account).await, [""; 0]);
+    until(&[], async || health(&account).await).await;
 }
 
 #[tokio::test]
@@ -193,9 +206,7 @@ async fn a_group_is_one_keeps_its_limit_and_replaces_its_dead() {
     assert_eq!(state, "Pending");
     assert!(account.proxy.kill(&first).await);
     assert_eq!(members().await[0][2], "Unhealthy");
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    let after = members().await;
-    assert!(after.len() == 1 && after[0][0] != first, "{first} is to be replaced: {after:?}");
+    until(&[true], async || members().await.iter().map(|member| member[0] != first).collect()).await;
 
     // What is launched from a template later needs its image as well.
     ec2.deregister_image().image_id(&account.images[0]).send().await.unwrap();
