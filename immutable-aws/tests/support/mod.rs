@@ -7,5 +7,5 @@ mod moto;
 mod proxy;
 
 pub(crate) use account::{Account, REGION, SECRET, clients, credentials};
-pub(crate) use moto::Moto;
+pub(crate) use moto::{Moto, python, script};
 pub(crate) use proxy::{Options, Proxy};

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 /// A process of moto.
 #[derive(Debug)]
 pub(crate) struct Moto {
@@ -51,6 +54,19 @@ impl Moto {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether the signatures and the permissions of all requests to this process are checked from now on.
+    pub(crate) async fn enforce(&self, is_so: bool) {
+        // The number of requests that are let through first.
+        let body = if is_so { "0" } else { "inf" };
+        let head = "POST /moto-api/reset-auth HTTP/1.1\r\nhost: moto\r\ncontent-type: text/plain\r\nconnection: close";
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     /// The id of an account that nobody else has.

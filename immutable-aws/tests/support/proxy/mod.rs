@@ -23,6 +23,7 @@
 //! | two images of a name | `InvalidAMIName.Duplicate` | `rules` |
 //! | `CreateImage` with tags for snapshots fails | they are tagged | `normal` |
 //! | no CBOR | `CloudWatch` speaks it | `cbor` |
+//! | a denial has a form that no service has | that of the service | `rules` |
 //! | large pages, or whole lists | small pages | `pages` |
 //! | never too many requests, never a lost answer, always room | on demand | `faults` |
 //!
@@ -201,6 +202,12 @@ impl Proxy {
         self.state().machines.set_ill(instance, is_ill)
     }
 
+    /// A request of the test's own to a service that the provider has no client for, not signed: what is answered.
+    pub(crate) async fn request(&self, service: &str, params: &[(&str, &str)]) -> String {
+        let answer = self.ask(service, params).await;
+        answer.text().unwrap_or_else(|| panic!("{params:?}: {answer:?}")).to_owned()
+    }
+
     /// The next image that is built fails in this step.
     pub(crate) fn fail_next_build(&self, step: &str) {
         self.state().builders.fail_next(step);
@@ -263,6 +270,9 @@ impl Proxy {
 
     /// Learns from an answer of moto's, and makes one of AWS's of it.
     fn told(&self, call: &Call, answer: Answer) -> Answer {
+        if matches!(answer.status.as_u16(), 401 | 403) {
+            return rules::denied(call, &answer);
+        }
         let Some(text) = answer.text() else { return answer };
         let (options, mut state) = (&self.0.options, self.state());
         let state = &mut *state;

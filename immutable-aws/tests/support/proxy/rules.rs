@@ -98,6 +98,17 @@ impl Rules {
     }
 }
 
+/// A denial in the form, and for EC2 with the code, that the service has for it.
+pub(super) fn denied(call: &Call, answer: &Answer) -> Answer {
+    let text = std::str::from_utf8(&answer.body).unwrap_or_default();
+    let part = |start, end| between(text, start, end).unwrap_or_default();
+    let code = match part("<Code>", "</Code>") {
+        "AccessDenied" if call.service == "ec2" => "UnauthorizedOperation",
+        code => code,
+    };
+    Answer::refusal(&call.service, answer.status.as_u16(), code, part("<Message>", "</Message>"))
+}
+
 /// [What a forward action may hold](https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupTuple.html).
 fn weights(call: &Call) -> Option<(&'static str, &'static str)> {
     let is_wrong = |weight: &str| !weight.parse::<u32>().is_ok_and(|weight| weight <= 999);

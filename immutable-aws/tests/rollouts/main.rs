@@ -1,0 +1,98 @@
+//! Rollouts by the real engine on the emulated AWS, and what an independent client finds afterwards.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stand;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use immutable_aws::Fleets;
+use immutable_core::engine::{DriverError, Outcome};
+use immutable_core::plan::{StageSpec, Strategy};
+use stand::Stand;
+use support::Options;
+
+/// Each of these with both ways to keep fleets.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod auto_scaling {
+            $(#[tokio::test] async fn $name() { super::$name(super::Fleets::AutoScaling).await })+
+        }
+        mod instances {
+            $(#[tokio::test] async fn $name() { super::$name(super::Fleets::Instances).await })+
+        }
+    };
+}
+
+on_both!(
+    a_release_replaces_another_by_each_strategy_and_nothing_is_left,
+    a_canary_that_falls_ill_goes_back_and_nothing_is_left,
+    a_driver_that_dies_is_followed_by_another,
+    of_two_drivers_one_does_it,
+);
+
+fn canary() -> Strategy {
+    Strategy::canary([StageSpec::percent(10).unwrap(), StageSpec::percent(50).unwrap()])
+}
+
+async fn a_release_replaces_another_by_each_strategy_and_nothing_is_left(kind: Fleets) {
+    let stand = Stand::new(kind, Options::default()).await;
+    for (number, strategy) in [Strategy::blue_green(), Strategy::rolling(), canary()].into_iter().enumerate() {
+        assert_eq!(stand.roll_out(number % 2, strategy, 3).await, Outcome::Promoted);
+        stand.assert_only(number % 2, 3).await;
+    }
+}
+
+async fn a_canary_that_falls_ill_goes_back_and_nothing_is_left(kind: Fleets) {
+    let stand = Stand::new(kind, Options::default()).await;
+    assert_eq!(stand.roll_out(0, Strategy::blue_green(), 3).await, Outcome::Promoted);
+    let engine = stand.engine();
+    let stages = [StageSpec::percent(10).unwrap().hold(Duration::from_secs(60))];
+    let strategy = Strategy::canary(stages).progress_deadline(Duration::from_secs(20));
+    let strategy = strategy.instance_deadline(Duration::from_secs(2));
+    let rollout = engine.start(stand.spec(1, strategy, 3)).await.unwrap();
+    // Whoever is started in their place is ill as well, from the moment that the first has traffic.
+    let fall_ill = async {
+        stand.until_routed(1).await;
+        while rollout.status().outcome.is_none() {
+            for id in stand.instances(1).await {
+                stand.account.proxy.set_ill(&id, true);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(stand.end(&rollout), fall_ill);
+    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
+    stand.assert_only(0, 3).await;
+}
+
+async fn a_driver_that_dies_is_followed_by_another(kind: Fleets) {
+    let stand = Stand::new(kind, Options::default()).await;
+    assert_eq!(stand.roll_out(0, Strategy::blue_green(), 2).await, Outcome::Promoted);
+    // A driver dies after each few events, until one comes to the end.
+    let (mut outcome, mut events) = (None, 0);
+    while outcome.is_none() {
+        let engine = stand.engine();
+        let rollout = engine.start(stand.spec(1, Strategy::rolling(), 2)).await.unwrap();
+        events += rollout.events().skip(events).take(4).count().await;
+        outcome = rollout.status().outcome;
+    }
+    assert_eq!(outcome, Some(Outcome::Promoted));
+    stand.assert_only(1, 2).await;
+}
+
+async fn of_two_drivers_one_does_it(kind: Fleets) {
+    let stand = Stand::new(kind, Options::default()).await;
+    assert_eq!(stand.roll_out(0, Strategy::blue_green(), 2).await, Outcome::Promoted);
+    let (one, other) = (stand.engine(), stand.engine());
+    let first = one.start(stand.spec(1, Strategy::blue_green(), 2)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    let second = other.start(stand.spec(1, Strategy::blue_green(), 2)).await.unwrap();
+    assert_eq!(second.id(), first.id());
+    assert_eq!(stand.end(&second).await, Outcome::Promoted);
+    assert!(matches!(first.wait().await, Err(DriverError::Journal(_))));
+    stand.assert_only(1, 2).await;
+}
