@@ -44,7 +44,7 @@ impl World {
     async fn builders(&self) -> Vec<String> {
         let of_role = Filter::builder().name("tag:immutable:role").values("builder").build();
         let found = self.account.own.ec2.describe_instances().filters(of_role).send().await.unwrap();
-        let instances = found.reservations().iter().flat_map(|reservation| reservation.instances());
+        let instances = found.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
         let living = instances
             .filter(|instance| instance.state().and_then(|state| state.name()) != Some(&InstanceStateName::Terminated));
         living.map(|instance| instance.instance_id().unwrap().to_owned()).collect()
@@ -127,7 +127,7 @@ async fn a_step_that_fails_ends_the_builder_and_is_named() {
 
 #[tokio::test]
 async fn a_builder_that_never_says_anything_is_ended_at_its_deadline() {
-    let world = World::with(Options { build: Duration::from_secs(600), ..Options::default() }).await;
+    let world = World::with(Options { build: Duration::from_mins(10), ..Options::default() }).await;
     let spec = world.spec("sleep infinity");
     assert!(world.images().ensure(&cx(), &spec).await.unwrap().done().is_none());
     assert_eq!(world.builders().await.len(), 1);
@@ -143,7 +143,7 @@ async fn a_builder_that_never_says_anything_is_ended_at_its_deadline() {
 
 #[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
-    let world = World::with(Options { build: Duration::from_secs(600), ..Options::default() }).await;
+    let world = World::with(Options { build: Duration::from_mins(10), ..Options::default() }).await;
     world.images().ensure(&cx(), &world.spec("first")).await.unwrap();
     let left = world.builders().await;
     world.images().ensure(&cx(), &world.spec("second")).await.unwrap();

@@ -84,7 +84,8 @@ fn script(text: &str) -> Layer {
 }
 
 fn has_failed(signal: Option<Signal>, step: &str) {
-    assert_eq!(signal, Some(Signal::Failed(step.to_owned())));
+    let Some(Signal::Failed(failed)) = signal else { panic!("{signal:?} instead of {step}") };
+    assert_eq!(failed, step);
 }
 
 #[test]
