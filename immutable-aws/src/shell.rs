@@ -5,15 +5,11 @@ pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The command that writes a file: what follows it up to a line of its own is the content, taken literally.
+/// The command that writes a file with this content, which has no NUL character.
 ///
-/// The content ends with a line feed.
+/// Not with a here-document: in one, `dash` (the `sh` of Debian and Ubuntu) loses bytes from 0x80 on in a line that begins as the end mark does.
 pub(crate) fn write_file(path: &str, content: &str) -> String {
-    let mut end = "END".to_owned();
-    while content.lines().any(|line| line == end) {
-        end.push('_');
-    }
-    format!("cat >{} <<'{end}'\n{content}{end}\n", quote(path))
+    format!("printf %s {} >{}\n", quote(content), quote(path))
 }
 
 #[cfg(test)]
@@ -28,6 +24,16 @@ mod tests {
         let output = Command::new("sh").args(["-euc", script]).output().unwrap();
         assert!(output.status.success(), "{script:?}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout
+    }
+
+    #[test]
+    fn a_file_keeps_bytes_that_a_here_document_loses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for content in ["E\u{a1}\n", "END\n", "", "no line feed"] {
+            sh(&write_file(path.to_str().unwrap(), content));
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+        }
     }
 
     proptest! {
