@@ -39,10 +39,10 @@ pub(crate) struct AwsHarness {
 impl AwsHarness {
     pub(crate) async fn new(kind: Kind) -> Self {
         let account = Account::open(Moto::shared(), Options::default()).await;
-        Self { account, kind, patience: Duration::from_secs(120), images: Mutex::default() }
+        Self { account, kind, patience: Duration::from_mins(2), images: Mutex::default() }
     }
 
-    /// For what takes minutes also here: CloudWatch tells of whole minutes, and its time is that of everybody.
+    /// For what takes minutes also here: `CloudWatch` tells of whole minutes, and its time is that of everybody.
     pub(crate) async fn under_load() -> Self {
         let harness = Self::new(Kind::Groups).await;
         tokio::spawn(crate::load::run(harness.account.own.clone()));

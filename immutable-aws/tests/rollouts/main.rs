@@ -50,7 +50,7 @@ async fn a_canary_that_falls_ill_goes_back_and_nothing_is_left(kind: Fleets) {
     let stand = Stand::new(kind, Options::default()).await;
     assert_eq!(stand.roll_out(0, Strategy::blue_green(), 3).await, Outcome::Promoted);
     let engine = stand.engine();
-    let stages = [StageSpec::percent(10).unwrap().hold(Duration::from_secs(60))];
+    let stages = [StageSpec::percent(10).unwrap().hold(Duration::from_mins(1))];
     let strategy = Strategy::canary(stages).progress_deadline(Duration::from_secs(20));
     let strategy = strategy.instance_deadline(Duration::from_secs(2));
     let rollout = engine.start(stand.spec(1, strategy, 3)).await.unwrap();

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::support::{Account, Moto, Options, REGION, python, script};
 
 /// No rollout takes so long here.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 pub(crate) struct Stand {
@@ -84,7 +84,7 @@ impl Stand {
     pub(crate) async fn end(&self, rollout: &Rollout) -> Outcome {
         match tokio::time::timeout(LIMIT, rollout.wait()).await {
             Ok(outcome) => outcome.unwrap(),
-            Err(_) => panic!("{:?}\n{:?}", rollout.status(), self.account.proxy.calls()),
+            Err(late) => panic!("{late}: {:?}\n{:?}", rollout.status(), self.account.proxy.calls()),
         }
     }
 
@@ -121,7 +121,11 @@ impl Stand {
     pub(crate) async fn assert_only(&self, number: usize, size: usize) {
         let (left, fleet) = (self.left().await, self.fleet(number).to_string());
         assert!(left.instances.len() == size && left.instances.iter().all(|(of, _)| *of == fleet), "{left:?}");
-        let groups = if self.kind == Fleets::AutoScaling { vec![(fleet.clone(), size as u32)] } else { Vec::new() };
+        let groups = if self.kind == Fleets::AutoScaling {
+            vec![(fleet.clone(), u32::try_from(size).unwrap())]
+        } else {
+            Vec::new()
+        };
         assert_eq!(left.groups, groups);
         assert_eq!(left.launch_templates, [format!("immutable-{fleet}")]);
         let ids: Vec<_> = left.instances.iter().map(|(_, id)| id.clone()).collect();

@@ -25,7 +25,7 @@ struct Builder {
 /// What is being built.
 #[derive(Debug, Default)]
 pub(super) struct Builders {
-    builders: BTreeMap<String, Builder>,
+    machines: BTreeMap<String, Builder>,
     /// Since when there is an image.
     images: BTreeMap<String, Instant>,
     /// The step in which the next build fails.
@@ -49,7 +49,7 @@ impl Builders {
                 edited(answer, |document, _| {
                     for id in all(document, "instanceId").filter_map(|node| node.text()) {
                         let builder = Builder { started: now, says: says.clone(), is_off: false };
-                        self.builders.insert(id.to_owned(), builder);
+                        self.machines.insert(id.to_owned(), builder);
                     }
                 });
             }
@@ -62,8 +62,8 @@ impl Builders {
     }
 
     /// The machines that have said what they had to, and switch themselves off.
-    pub(super) fn to_switch_off(&mut self, options: &Options) -> Vec<String> {
-        let done = self.builders.iter_mut().filter(|(_, one)| !one.is_off && one.started.elapsed() > options.build);
+    pub(super) fn switch_off(&mut self, options: &Options) -> Vec<String> {
+        let done = self.machines.iter_mut().filter(|(_, one)| !one.is_off && one.started.elapsed() > options.build);
         done.map(|(id, builder)| {
             builder.is_off = true;
             id.clone()
@@ -74,7 +74,7 @@ impl Builders {
     pub(super) fn edit(&self, call: &Call, answer: &str, options: &Options) -> String {
         edited(answer, |document, edits| match call.action.as_str() {
             "GetConsoleOutput" => {
-                let builder = call.get("InstanceId").and_then(|id| self.builders.get(id));
+                let builder = call.get("InstanceId").and_then(|id| self.machines.get(id));
                 // An instance that has said nothing yet has no output.
                 let said = builder.filter(|one| one.started.elapsed() > options.build).map_or("", |one| &one.says);
                 let said =

@@ -49,6 +49,7 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+#[expect(clippy::option_option, reason = "an open length is no error")]
 /// The number in or after the first byte of a thing; none if its length is open.
 fn argument(rest: &mut &[u8], info: u8) -> Option<Option<u64>> {
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
@@ -105,7 +106,7 @@ fn simple(info: u8, bits: u64) -> Option<Value> {
 }
 
 fn head(major: u8, number: u64, out: &mut Vec<u8>) {
-    out.push(major << 5 | 27);
+    out.push(major << 5 | 0x1b);
     out.extend(number.to_be_bytes());
 }
 
@@ -127,7 +128,9 @@ fn write(value: &Value, name: &str, out: &mut Vec<u8>) {
         }
         Value::Array(items) => {
             head(4, items.len() as u64, out);
-            items.iter().for_each(|item| write(item, name, out));
+            for item in items {
+                write(item, name, out);
+            }
         }
         Value::Object(members) => {
             head(5, members.len() as u64, out);

@@ -60,7 +60,7 @@ impl Machines {
     }
 
     /// The instances of groups that were found dead long enough ago: a group ends and replaces those.
-    pub(super) fn to_replace(&mut self, options: &Options) -> Vec<String> {
+    pub(super) fn replace_dead(&mut self, options: &Options) -> Vec<String> {
         let is_due = |machine: &Machine| {
             let dead = machine.killed.is_some_and(|killed| killed.elapsed() > options.replacement);
             dead && machine.is_in_a_group && machine.ended.is_none()
@@ -84,7 +84,9 @@ impl Machines {
             let one = call.get("InstanceId").into_iter();
             for id in call.all("InstanceId.", "").chain(one) {
                 let machine = self.seen.get_mut(id).filter(|machine| machine.ended.is_none());
-                machine.into_iter().for_each(|machine| machine.ended = Some(now));
+                if let Some(machine) = machine {
+                    machine.ended = Some(now);
+                }
             }
         }
         if action == "DetachInstances" {
@@ -157,7 +159,9 @@ impl Machines {
             if hidden.len() == items.len() {
                 set.parent().into_iter().for_each(|reservation| edits.replace(reservation, ""));
             } else {
-                hidden.into_iter().for_each(|item| edits.replace(item, ""));
+                for item in hidden {
+                    edits.replace(item, "");
+                }
             }
         }
     }
@@ -188,7 +192,9 @@ impl Machine {
             () if self.is_ill => "impaired",
             () => return,
         };
-        child(node, "instanceStatus").into_iter().for_each(|status| edits.set(status, "status", shown));
+        if let Some(status) = child(node, "instanceStatus") {
+            edits.set(status, "status", shown);
+        }
     }
 
     fn in_group(&self, node: Node<'_, '_>, edits: &mut Edits, options: &Options) {

@@ -292,7 +292,7 @@ impl Proxy {
     async fn let_happen(&self) {
         let (dead, off) = {
             let (options, mut state) = (&self.0.options, self.state());
-            (state.machines.to_replace(options), state.builders.to_switch_off(options))
+            (state.machines.replace_dead(options), state.builders.switch_off(options))
         };
         for instance in dead {
             let action = ("Action", "TerminateInstanceInAutoScalingGroup");

@@ -66,7 +66,7 @@ impl Rules {
                 let wanted = call.get("DesiredCapacity").and_then(|wanted| wanted.parse::<u64>().ok());
                 let max = call.get("MaxSize").and_then(|max| max.parse().ok()).or(group.copied());
                 let is_above = wanted.is_some_and(|wanted| max.is_some_and(|max| wanted > max));
-                is_above.then(|| ()).and_then(|()| {
+                is_above.then_some(()).and_then(|()| {
                     refuse(
                         "ValidationError",
                         "New SetDesiredCapacity value is above max value for the AutoScalingGroup.",
@@ -79,7 +79,7 @@ impl Rules {
                 let mut images = images.chain(call.get("ImageId"));
                 let is_gone = images.any(|image| self.deregistered.contains(image));
                 is_gone
-                    .then(|| ())
+                    .then_some(())
                     .and_then(|()| refuse("InvalidAMIID.Unavailable", "The image ID is no longer available"))
             }
             // moto makes a second image of the same name.

@@ -87,7 +87,7 @@ impl Proxy {
     /// A request of the proxy's own, not signed.
     pub(super) async fn ask(&self, service: &str, params: &[(&str, &str)]) -> Answer {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(params).finish();
-        let scope = format!("AWS4-HMAC-SHA256 Credential=PROXY/20260101/{}/{service}/aws4_request", REGION);
+        let scope = format!("AWS4-HMAC-SHA256 Credential=PROXY/20260101/{REGION}/{service}/aws4_request");
         let request = Request::post("/").header("host", self.0.moto.to_string()).header("authorization", scope);
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         let (parts, ()) = request.body(()).unwrap().into_parts();

@@ -12,7 +12,10 @@ const ACTIONS: &[&str] = &["RunInstances", "CreateFleet", "CreateLaunchTemplate"
 
 /// The requests that had a token, and what came of them.
 #[derive(Debug, Default)]
-pub(super) struct Tokens(BTreeMap<(String, String), (Vec<(String, String)>, Answer)>);
+pub(super) struct Tokens(BTreeMap<(String, String), (Wish, Answer)>);
+
+/// What a request asked for.
+type Wish = Vec<(String, String)>;
 
 /// The action and the token of a request that AWS does only once.
 pub(super) fn of(call: &Call) -> Option<(String, String)> {
