@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_cloudwatch::types::{Dimension, Metric, MetricDataQuery, MetricStat, ScanBy, StatusCode};
@@ -120,6 +121,7 @@ impl MetricSource for CloudWatchMetrics {
         window: Window,
     ) -> Result<Vec<MetricSample>, ProviderError> {
         let wanted = self.wanted(metric)?;
+        let window = settled(window, Timestamp::now(), self.config.metric_lag);
         let Some((from, to)) = whole_minutes(window) else { return Ok(Vec::new()) };
         let places = self.places(fleet).await?;
         let minutes = self.minutes(wanted, &places, (from, to)).await?;
@@ -218,6 +220,13 @@ fn balancer(route: &str) -> Option<String> {
     }
 }
 
+/// The window without what may not be complete: of the newest minutes the requests may be told already and the errors among them not yet, which would
+/// look like none.
+fn settled(window: Window, now: Timestamp, lag: Duration) -> Window {
+    let newest = now.checked_sub(lag).unwrap_or(Timestamp::MIN);
+    Window { from: window.from, to: window.to.min(newest) }
+}
+
 /// The minutes that are in the window as a whole, in seconds since 1970.
 fn whole_minutes(window: Window) -> Option<(i64, i64)> {
     let up = |time: Timestamp| {
@@ -259,6 +268,16 @@ mod tests {
 
     fn window(from: &str, to: &str) -> Window {
         Window { from: from.parse().unwrap(), to: to.parse().unwrap() }
+    }
+
+    #[test]
+    fn minutes_that_may_not_be_complete_are_left_out() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let whole = |now| whole_minutes(settled(Window { from: at(0), to: at(600) }, at(now), Duration::from_mins(2)));
+        assert_eq!(
+            [whole(700), whole(719), whole(720), whole(179), whole(180)].map(|span| span.map(|(_, to)| to)),
+            [Some(540), Some(540), Some(600), None, Some(60)]
+        );
     }
 
     #[test]

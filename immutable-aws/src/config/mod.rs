@@ -78,6 +78,7 @@ pub struct Config {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
+    pub(crate) metric_lag: Duration,
     pub(crate) images: ImageSettings,
 }
 
@@ -112,6 +113,7 @@ impl Config {
             routes: Vec::new(),
             max_fleet_size: 500,
             list_lag: Duration::from_secs(10),
+            metric_lag: Duration::from_mins(2),
             images: ImageSettings::default(),
         })
     }
@@ -197,6 +199,12 @@ impl ConfigBuilder {
     /// [might not be immediately visible](https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html).
     pub fn list_lag(mut self, lag: Duration) -> Self {
         self.0.list_lag = lag;
+        self
+    }
+
+    /// How long it takes until CloudWatch has all of a minute; two minutes unless said otherwise. What is newer is not looked at.
+    pub fn metric_lag(mut self, lag: Duration) -> Self {
+        self.0.metric_lag = lag;
         self
     }
 

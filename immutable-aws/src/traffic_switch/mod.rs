@@ -168,7 +168,13 @@ impl Call<'_> {
     /// Whether the groups and weights that this call writes are others than there are.
     fn rewrites(&self) -> bool {
         let there = self.state.groups.iter().map(|group| (Whose::There(group.arn.clone()), group.weight));
-        self.plan.has_room() && !self.steps().eq(there)
+        let (there, wanted): (Vec<_>, Vec<_>) = (there.collect(), self.steps().collect());
+        // What the only group weighs, if anything, is all the same.
+        let same = match (&there[..], &wanted[..]) {
+            ([(one, is)], [(other, to_be)]) => one == other && (*is > 0) == (*to_be > 0),
+            _ => there == wanted,
+        };
+        self.plan.has_room() && !same
     }
 
     /// What this call lets the route forward to. A fleet whose members cannot take traffic yet gets its place first.

@@ -92,7 +92,7 @@ impl Harness for AwsHarness {
             ambiguity_horizon: Duration::from_secs(1),
             ..Pace::default()
         };
-        let config = self.account.config().list_lag(Duration::ZERO);
+        let config = self.account.config().list_lag(Duration::ZERO).metric_lag(Duration::ZERO);
         let config = match self.kind {
             Kind::Groups => config,
             Kind::Instances => config.fleets(Fleets::Instances).subnets([self.account.subnets[0].clone()]),

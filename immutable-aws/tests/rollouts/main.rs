@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use immutable_aws::Fleets;
-use immutable_core::engine::{DriverError, Outcome};
+use immutable_core::engine::{DriverError, Engine, Outcome};
 use immutable_core::plan::{StageSpec, Strategy};
+use immutable_core::provider::{Pace, Platform};
 use stand::Stand;
 use support::Options;
 
@@ -95,4 +96,29 @@ async fn of_two_drivers_one_does_it(kind: Fleets) {
     assert_eq!(stand.end(&second).await, Outcome::Promoted);
     assert!(matches!(first.wait().await, Err(DriverError::Journal(_))));
     stand.assert_only(1, 2).await;
+}
+
+/// The most requests for each instance of a rollout that starts as many as it ends.
+const CALLS_PER_INSTANCE: usize = 3;
+
+#[tokio::test]
+async fn two_hundred_instances_are_replaced_with_few_calls() {
+    const SIZE: u32 = 200;
+    // Pages as large as those of AWS, and looks as often as the pace for AWS has them: a rollout here takes less time than there, so the looks are
+    // few, and what is counted is what grows with the fleet.
+    let stand = Stand::new(Fleets::AutoScaling, Options { page: 1000, ..Options::default() }).await;
+    let platform = stand.platform();
+    let seconds = Duration::from_secs(5);
+    let pace = Pace { observe: seconds, probe_starting: seconds, probe_running: seconds, ..platform.pace };
+    let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
+    let mut before = 0;
+    for number in [0, 1] {
+        before = stand.account.proxy.calls().values().sum();
+        let rollout = engine.start(stand.spec(number, Strategy::blue_green(), SIZE)).await.unwrap();
+        assert_eq!(rollout.wait().await.unwrap(), Outcome::Promoted);
+    }
+    let calls = stand.account.proxy.calls();
+    let made = calls.values().sum::<usize>() - before;
+    println!("{made} calls replaced {SIZE} instances; since the account was opened: {calls:?}");
+    assert!(made <= CALLS_PER_INSTANCE * SIZE as usize, "{made} calls: {calls:?}");
 }

@@ -122,7 +122,7 @@ impl Stand {
         let (left, fleet) = (self.left().await, self.fleet(number).to_string());
         assert!(left.instances.len() == size && left.instances.iter().all(|(of, _)| *of == fleet), "{left:?}");
         let groups = if self.kind == Fleets::AutoScaling {
-            vec![(fleet.clone(), u32::try_from(size).unwrap())]
+            vec![(format!("immutable-{fleet}"), u32::try_from(size).unwrap())]
         } else {
             Vec::new()
         };

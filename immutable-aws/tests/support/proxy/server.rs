@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::http::{HeaderValue, Request, Response, StatusCode};
+use hyper::http::{HeaderValue, Request, Response};
 use hyper::service::service_fn;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
@@ -53,11 +53,7 @@ impl Proxy {
         if cbor::is_spoken(call) {
             return cbor::from_json(self.pass(&cbor::to_json(call)).await);
         }
-        let answer = self.pass(call).await;
-        if answer.status == StatusCode::FORBIDDEN && call.service != "ec2" {
-            return in_the_form_of_a_query(answer);
-        }
-        answer
+        self.pass(call).await
     }
 
     /// Only the account is added, which is no part of the signature.
@@ -93,11 +89,4 @@ impl Proxy {
         let (parts, ()) = request.body(()).unwrap().into_parts();
         self.send(&Call::new(parts, body.into())).await
     }
-}
-
-/// moto refuses what is not permitted in the form that only EC2 has.
-fn in_the_form_of_a_query(mut answer: Answer) -> Answer {
-    let body = String::from_utf8_lossy(&answer.body).replace("<Errors>", "").replace("</Errors>", "");
-    answer.body = body.into();
-    answer
 }
