@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_autoscaling::types::AutoScalingGroup;
 use aws_sdk_ec2::types::{Instance, InstanceStateName, LaunchTemplateVersion, Reservation};
-use immutable_core::provider::{Effect, ProviderError};
+use futures_util::stream::{self, StreamExt as _};
+use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 
 use super::{REMOVE, ami};
 use crate::config::Config;
 use crate::error::unseen;
 use crate::tags;
+
+/// How many templates are looked at at once: EC2 lets an account look some dozens of times in a second, and others look as well.
+const LOOKS_AT_ONCE: usize = 10;
 
 /// The first that needs an AMI of a region, in words, if anybody does.
 pub(super) async fn find(client: &aws_sdk_ec2::Client, ami: &str) -> Result<Option<String>, ProviderError> {
@@ -57,7 +62,9 @@ pub(super) async fn group(config: &Config, ami: &str) -> Result<Option<String>, 
     let mut templates: BTreeMap<(String, String), String> = BTreeMap::new();
     let pages = config.clients.autoscaling.describe_auto_scaling_groups().into_paginator().items().send();
     let groups = pages.collect::<Result<Vec<_>, _>>().await.map_err(|error| unseen(REMOVE, Effect::None, error))?;
-    for group in &groups {
+    // Those of fleets have templates of ours, which say themselves which AMI they name.
+    let is_fleet = |group: &&AutoScalingGroup| group.tags().iter().any(|tag| tag.key() == Some(tags::FLEET));
+    for group in groups.iter().filter(|group| !is_fleet(group)) {
         let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
         let overrides = mixed.iter().flat_map(|mixed| mixed.overrides());
         let specifications = group
@@ -74,13 +81,34 @@ pub(super) async fn group(config: &Config, ami: &str) -> Result<Option<String>, 
             }
         }
     }
-    for ((id, version), group) in templates {
-        let request = config.clients.ec2.describe_launch_template_versions().launch_template_id(id).versions(version);
-        let found = request.send().await.map_err(|error| unseen(REMOVE, Effect::None, error))?;
-        let mut images = found.launch_template_versions().iter().filter_map(|version| version.launch_template_data());
-        if images.any(|data| data.image_id() == Some(ami)) {
+    let looks = templates.into_iter().map(|((id, version), group)| async move {
+        Ok::<_, ProviderError>(is_named(&config.clients.ec2, ami, id, version).await?.then_some(group))
+    });
+    let mut looks = stream::iter(looks.collect::<Vec<_>>()).buffer_unordered(LOOKS_AT_ONCE);
+    while let Some(found) = looks.next().await {
+        if let Some(group) = found? {
             return Ok(Some(format!("Auto Scaling group {group} starts instances from it: remove it first")));
         }
     }
     Ok(None)
+}
+
+/// Whether a version of a template names an AMI. One that is not there any more names none.
+async fn is_named(
+    client: &aws_sdk_ec2::Client,
+    ami: &str,
+    template: String,
+    version: String,
+) -> Result<bool, ProviderError> {
+    let request = client.describe_launch_template_versions().launch_template_id(template).versions(version);
+    match request.send().await {
+        Ok(found) => {
+            let mut data = found.launch_template_versions().iter().filter_map(|version| version.launch_template_data());
+            Ok(data.any(|data| data.image_id() == Some(ami)))
+        }
+        Err(error) => {
+            let error = unseen(REMOVE, Effect::None, error);
+            if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) }
+        }
+    }
 }
