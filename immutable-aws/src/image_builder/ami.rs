@@ -1,5 +1,7 @@
 //! Finding AMIs, and what the tags of one of ours say.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::operation::describe_images::builders::DescribeImagesFluentBuilder;
 use aws_sdk_ec2::types::{Filter, Image as Ami, ImageState, ResourceType};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
@@ -21,13 +23,17 @@ pub(super) fn name(service: &ServiceName, fingerprint: &Fingerprint) -> String {
     format!("immutable-{service}-{}", fingerprint.short())
 }
 
-/// AMIs of this account, of all pages and in every state.
+/// AMIs of this account, of all pages and in every state but `deregistered`, in which one is told of for a while that is gone.
 pub(super) async fn own(
     client: &aws_sdk_ec2::Client,
     operation: &'static str,
     filter: Filter,
 ) -> Result<Vec<Ami>, ProviderError> {
-    all(client.describe_images().owners("self").filters(filter), operation, Effect::None).await
+    // One that is disabled is only told of to those who ask for it.
+    let request = client.describe_images().owners("self").include_disabled(true).filters(filter);
+    let mut found = all(request, operation, Effect::None).await?;
+    found.retain(|ami| ami.state() != Some(&ImageState::Deregistered));
+    Ok(found)
 }
 
 async fn all(
@@ -80,19 +86,23 @@ fn parent_key(index: usize) -> String {
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) parents: Vec<Fingerprint>,
-    /// The name of the root volume's device.
-    pub(super) root: String,
+    /// The names of the devices that have a volume: the root's, and those of all others.
+    pub(super) volumes: BTreeSet<String>,
 }
 
 /// The AMI that a recipe starts from, if it is there and is the one that is meant.
 pub(super) async fn base(config: &Config, base: &Image, before: Effect) -> Result<Base, ProviderError> {
     let refused = |problem: &str| told(ErrorKind::InvalidRequest, format!("base: {} {problem}", base.id), before);
-    // By a filter: asked for by its id, one that is not there is an error.
-    let request = config.clients.ec2.describe_images().filters(filter("image-id", base.id.as_str()));
-    let found = all(request, ENSURE, before).await?;
-    let usable = found.iter().find(|ami| ami.state() == Some(&ImageState::Available));
+    let missing = "is not there, or not yet, or not for this account and region: build or share it first";
+    // By its id: a filter would have EC2 look through all AMIs that are public.
+    let request = config.clients.ec2.describe_images().image_ids(base.id.as_str());
+    let found = request.send().await.map_err(|error| match error.code() {
+        Some(code) if code.starts_with("InvalidAMIID.") => refused(missing).with_source(error),
+        _ => unseen(ENSURE, before, error),
+    })?;
+    let usable = found.images().iter().find(|ami| ami.state() == Some(&ImageState::Available));
     let Some(ami) = usable else {
-        return Err(refused("is not there, or not yet, or not for this account and region: build or share it first"));
+        return Err(refused(missing));
     };
     let known = image(ami);
     let mut parents = match &known {
@@ -105,8 +115,10 @@ pub(super) async fn base(config: &Config, base: &Image, before: Effect) -> Resul
         return Err(refused("has too many images below it to keep track of: start from one that has fewer"));
     }
     let root = ami.root_device_name().filter(|name| !name.is_empty());
-    let root = root.ok_or_else(|| refused("has no root volume that could be kept"))?.to_owned();
-    Ok(Base { parents, root })
+    let root = root.ok_or_else(|| refused("has no root volume that could be kept"))?;
+    let others = ami.block_device_mappings().iter().filter(|mapping| mapping.ebs().is_some());
+    let volumes = others.filter_map(|mapping| mapping.device_name()).chain([root]).map(str::to_owned).collect();
+    Ok(Base { parents, volumes })
 }
 
 /// Begins to make the AMI of a builder that is done.
@@ -134,10 +146,20 @@ pub(super) async fn create(
     match request.send().await {
         Ok(_) => Ok(pending(format!("image {name} to be made of builder {}", builder.id))),
         // Somebody else has begun it, or this is the second time: the list does not show it yet.
-        Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => Ok(Progress::Pending {
-            retry_after: wait::FOR_THE_LIST,
-            note: format!("image {name} to be listed; if it never is, another AMI has its name: rename that"),
-        }),
+        Err(error) if error.code() == Some("InvalidAMIName.Duplicate") => {
+            let named = own(&config.clients.ec2, ENSURE, filter("name", &name)).await?;
+            let is_another = |ami: &&Ami| tags::read(ami.tags()).get(tags::IMAGE) != tags.get(tags::IMAGE);
+            match named.iter().find(is_another).and_then(|ami| ami.image_id()) {
+                Some(other) => {
+                    let problem = format!("AMI {other} has the name {name} and is not this image: remove it");
+                    Err(told(ErrorKind::Conflict, problem, before))
+                }
+                None => Ok(Progress::Pending {
+                    retry_after: wait::FOR_THE_LIST,
+                    note: format!("image {name} to be listed"),
+                }),
+            }
+        }
         Err(error) => Err(failed(ENSURE, before, error)),
     }
 }

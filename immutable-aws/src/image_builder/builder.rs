@@ -20,11 +20,15 @@ use super::recipe::Plan;
 use super::script::{self, Attempt, Signal};
 use super::{ENSURE, told};
 use crate::config::Config;
-use crate::error::{failed, unseen};
+use crate::error::{failed, kind, unseen};
 use crate::tags::{self, Tags};
 
-/// Beside the time of the build itself: to boot, to switch off, and until its last words can be read.
-const TO_BOOT_AND_TO_BE_HEARD: Duration = Duration::from_mins(5);
+/// Beside the time of the build itself: to boot, to switch off, and until its last words can be read, which are posted some minutes after they
+/// were said: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/troubleshoot-unreachable-instance.html>.
+const TO_BOOT_AND_TO_BE_HEARD: Duration = Duration::from_mins(15);
+/// How long after a builder that EC2 has ended at its launch no other one is started. EC2 tells of an ended instance for about an hour, but nobody can
+/// say when what was missing is there.
+const AFTER_A_FAILED_LAUNCH: Duration = Duration::from_mins(3);
 
 /// A builder as EC2 tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub(super) struct Builder {
     pub(super) state: InstanceStateName,
     pub(super) launched: Timestamp,
     pub(super) tags: Tags,
+    /// Why it is in its state, as a code of EC2.
+    pub(super) reason: Option<String>,
 }
 
 impl Builder {
@@ -43,6 +49,7 @@ impl Builder {
             state: instance.state()?.name()?.clone(),
             launched: Timestamp::from_second(launched.secs()).ok()?,
             tags: tags::read(instance.tags()),
+            reason: instance.state_reason().and_then(|reason| reason.code()).map(str::to_owned),
         })
     }
 
@@ -67,6 +74,36 @@ impl Builder {
         let taken = now.as_second().saturating_sub(self.launched.as_second());
         u64::try_from(taken).is_ok_and(|taken| taken > time)
     }
+
+    /// Why EC2 has ended it, if nobody has asked for that and it does not switch itself off:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StateReason.html>.
+    fn failure(&self) -> Option<&str> {
+        const MEANT: [&str; 3] =
+            ["Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown", "Client.UserInitiatedHibernate"];
+        let is_failure =
+            |code: &&str| (code.starts_with("Client.") || code.starts_with("Server.")) && !MEANT.contains(code);
+        self.reason.as_deref().filter(is_failure)
+    }
+}
+
+/// Why no builder should be started at the moment: EC2 has ended the newest of those that are gone, and has ended it at its launch.
+pub(super) fn failed_launch(gone: &[&Builder], now: Timestamp, before: Effect) -> Option<ProviderError> {
+    let newest = gone.iter().max_by_key(|builder| (builder.launched, &builder.id))?;
+    let code = newest.failure()?;
+    let since = u64::try_from(now.as_second().saturating_sub(newest.launched.as_second())).unwrap_or(0);
+    let left = AFTER_A_FAILED_LAUNCH.checked_sub(Duration::from_secs(since)).filter(|left| !left.is_zero())?;
+    let (side, rest) = code.split_once('.')?;
+    let kind = match (kind(rest), side) {
+        (Some(kind @ (ErrorKind::Quota | ErrorKind::Capacity)), _) => kind,
+        (_, "Server") => ErrorKind::Unavailable,
+        _ => ErrorKind::InvalidRequest,
+    };
+    let advice = match (kind, rest) {
+        (ErrorKind::InvalidRequest, "InternalError") => ", which is mostly a KMS key that may not be used",
+        _ => "",
+    };
+    let problem = format!("EC2 has ended builder {} as it started it, with {code}{advice}", newest.id);
+    Some(told(kind, problem, before).with_retry_after(left))
 }
 
 /// All builders of a service, of all pages, those that are gone included as long as EC2 tells of them.
@@ -120,7 +157,7 @@ pub(super) async fn start(config: &Config, order: &Order<'_>, before: Effect) ->
         .network_interfaces(interface(config))
         .set_iam_instance_profile(profile.map(|name| IamInstanceProfileSpecification::builder().name(name).build()))
         .instance_initiated_shutdown_behavior(ShutdownBehavior::Stop)
-        .block_device_mappings(root_volume(config, &order.base.root));
+        .set_block_device_mappings(Some(volumes(config, &order.base.volumes)));
     for of in [ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface] {
         request = request.tag_specifications(tags::specification(of, &tags));
     }
@@ -172,29 +209,38 @@ fn interface(config: &Config) -> InstanceNetworkInterfaceSpecification {
         .build()
 }
 
-fn root_volume(config: &Config, root: &str) -> BlockDeviceMapping {
+/// All volumes go with the builder, and all become part of the image.
+fn volumes(config: &Config, devices: &BTreeSet<String>) -> Vec<BlockDeviceMapping> {
     let mut volume = EbsBlockDevice::builder().delete_on_termination(true);
     if !config.launch.exceptions.unencrypted_root_volume {
         volume = volume.encrypted(true).set_kms_key_id(config.launch.volume_key.clone());
     }
-    BlockDeviceMapping::builder().device_name(root).ebs(volume.build()).build()
+    let volume = volume.build();
+    let mapping = |name: &String| BlockDeviceMapping::builder().device_name(name).ebs(volume.clone()).build();
+    devices.iter().map(mapping).collect()
 }
 
-/// What a builder that has switched itself off has said.
+/// What a builder that has switched itself off has said, as far as EC2 tells of it yet.
 pub(super) async fn listen(
     config: &Config,
     builder: &Builder,
     before: Effect,
 ) -> Result<Option<Signal>, ProviderError> {
-    let request = config.clients.ec2.get_console_output().instance_id(&builder.id);
-    let answer = request.send().await.map_err(|error| unseen(ENSURE, before, error))?;
-    let output = answer.output().map(|output| BASE64_STANDARD.decode(output.trim())).transpose();
-    let output = output.map_err(|error| {
-        let problem = format!("the console output of builder {} cannot be read", builder.id);
-        told(ErrorKind::Internal, problem, before).with_source(error)
-    })?;
     let nonce = builder.tags.get(tags::NONCE).map_or("", String::as_str);
-    Ok(Signal::read(&String::from_utf8_lossy(&output.unwrap_or_default()), nonce))
+    let request = config.clients.ec2.get_console_output().instance_id(&builder.id);
+    let answer = request.clone().send().await.map_err(|error| unseen(ENSURE, before, error))?;
+    if let Some(signal) = Signal::read(&said(answer.output()), nonce) {
+        return Ok(Some(signal));
+    }
+    // What was posted last can be older than what was said last. Not every type of instance tells that, and not in every state.
+    let latest = request.latest(true).send().await.ok();
+    Ok(latest.and_then(|answer| Signal::read(&said(answer.output()), nonce)))
+}
+
+/// The text of a console. One that cannot be read is no reason to wait for ever: nothing was heard, and there is a deadline.
+fn said(output: Option<&str>) -> String {
+    let encoded: String = output.unwrap_or_default().chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    String::from_utf8_lossy(&BASE64_STANDARD.decode(encoded).unwrap_or_default()).into_owned()
 }
 
 /// Ends builders. One that is gone has ended. What the call has done so far, afterwards.
@@ -237,14 +283,56 @@ mod tests {
             state: InstanceStateName::Running,
             launched: "2026-01-02T03:00:00Z".parse().unwrap(),
             tags: tags::tags([(tags::EXPIRES_AT, "2026-01-02T05:00:00Z")]),
+            reason: None,
         };
         let late = |time: &str| builder.is_late(Duration::from_mins(30), time.parse().unwrap());
         assert!(!late("2026-01-02T02:00:00Z"), "a clock that is behind");
-        assert!(!late("2026-01-02T03:35:00Z"));
-        assert!(late("2026-01-02T03:35:01Z"));
+        assert!(!late("2026-01-02T03:45:00Z"));
+        assert!(late("2026-01-02T03:45:01Z"));
         assert!(!builder.is_expired("2026-01-02T04:59:59Z".parse().unwrap()));
         assert!(builder.is_expired("2026-01-02T05:00:00Z".parse().unwrap()));
         let unmarked = Builder { tags: Tags::new(), ..builder };
         assert!(!unmarked.is_expired("2030-01-01T00:00:00Z".parse().unwrap()));
+    }
+    #[test]
+    fn a_builder_that_ec2_ends_at_its_launch_is_an_error_for_a_while() {
+        let gone = |id: &str, launched: &str, reason: &str| Builder {
+            id: id.into(),
+            state: InstanceStateName::Terminated,
+            launched: launched.parse().unwrap(),
+            tags: Tags::new(),
+            reason: Some(reason.to_owned()).filter(|reason| !reason.is_empty()),
+        };
+        let now: Timestamp = "2026-01-02T03:02:00Z".parse().unwrap();
+        let cases = [
+            ("Client.InternalError", Some(ErrorKind::InvalidRequest)),
+            ("Client.InvalidKMSKey.InvalidState", Some(ErrorKind::InvalidRequest)),
+            ("Client.InvalidSnapshot.NotFound", Some(ErrorKind::InvalidRequest)),
+            ("Client.VolumeLimitExceeded", Some(ErrorKind::Quota)),
+            ("Server.InternalError", Some(ErrorKind::Unavailable)),
+            ("Server.InsufficientInstanceCapacity", Some(ErrorKind::Capacity)),
+            ("Client.UserInitiatedShutdown", None),
+            ("Client.InstanceInitiatedShutdown", None),
+            ("", None),
+        ];
+        for (reason, kind) in cases {
+            let (old, new) = (
+                gone("i-2", "2026-01-02T02:30:00Z", "Server.InternalError"),
+                gone("i-1", "2026-01-02T03:00:00Z", reason),
+            );
+            let error = failed_launch(&[&new, &old], now, Effect::None);
+            assert_eq!(error.as_ref().map(ProviderError::kind), kind, "{reason}");
+            let Some(error) = error else { continue };
+            assert!(error.to_string().contains(reason) && error.to_string().contains("i-1"), "{error}");
+            assert_eq!(error.retry_after(), Some(Duration::from_mins(1)), "{reason}");
+            let later = "2026-01-02T03:03:00Z".parse().unwrap();
+            assert!(failed_launch(&[&new], later, Effect::None).is_none(), "what was missing can be there now");
+        }
+    }
+
+    #[test]
+    fn a_console_is_read_in_lines_and_one_that_cannot_be_read_has_said_nothing() {
+        assert_eq!(said(Some("aGVs\r\nbG8g\n dGhlcmU=\n")), "hello there");
+        assert_eq!((said(Some("%%%")), said(Some("")), said(None)), Default::default());
     }
 }

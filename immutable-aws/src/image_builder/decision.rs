@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn builder(id: &str, state: InstanceStateName, launched: &str) -> Builder {
-        Builder { id: id.into(), state, launched: launched.parse().unwrap(), tags: Tags::new() }
+        Builder { id: id.into(), state, launched: launched.parse().unwrap(), tags: Tags::new(), reason: None }
     }
 
     fn decided(amis: &[Ami], builders: &[Builder]) -> String {

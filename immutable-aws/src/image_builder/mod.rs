@@ -9,6 +9,8 @@ mod removal;
 mod script;
 mod settings;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -124,7 +126,7 @@ impl AmiBuilder {
         match next(&amis, &alive, deadline, now) {
             Next::Done(ami, image) => {
                 let before = builder::end(config, alive, before).await?;
-                let waits = spread::ensure(config, ami, before).await?;
+                let waits = spread::ensure(config, ami, now, before).await?;
                 Ok(waits.map_or(Progress::Done(image), pending))
             }
             Next::Wait(what) => Ok(pending(what)),
@@ -154,6 +156,12 @@ impl AmiBuilder {
                 None => Ok(pending(format!("the console output of builder {}", builder.id))),
             },
             Next::Start => {
+                if let Some(error) = builder::failed_launch(&gone, now, before) {
+                    return Err(error);
+                }
+                // Of builds that have failed; what is held still goes another time.
+                let swept = removal::sweep(&config.clients.ec2, ENSURE, &plan.fingerprint, &amis, before).await?;
+                let before = swept.unwrap_or(Effect::Unknown);
                 let gone: BTreeSet<&str> = gone.iter().map(|builder| builder.id.as_str()).collect();
                 let base = ami::base(config, &plan.base, before).await?;
                 let is_ours = builder::start(config, &Order { cx, spec, plan, base, gone, now }, before).await?;
@@ -218,6 +226,10 @@ impl ImageBuilder for AmiBuilder {
     }
 
     /// Deregisters an image and its copies, and deletes their snapshots.
+    ///
+    /// Not seen, and so not waited for, are launch configurations, groups in the regions of copies that start from an older version of a template,
+    /// templates that name a parameter to be looked up (`resolve:ssm:`), and whatever other accounts start from it. What they have started goes
+    /// on; they can start nothing more.
     ///
     /// # Errors
     /// `Conflict` while an instance, a launch template or another image needs it.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::{Image as Ami, Snapshot};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata as _;
-use immutable_core::model::Image;
+use immutable_core::model::{Fingerprint, Image};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 
-use super::{REMOVE, ami, spread, uses, wait};
+use super::settings::ImageCopy;
+use super::{REMOVE, ami, uses, wait};
 use crate::config::Config;
 use crate::error::{failed, unseen};
 use crate::tags;
@@ -24,19 +25,19 @@ pub(super) async fn remove(config: &Config, image: &Image) -> Result<Progress<()
             format!("{} is another image, or none of ours: look again", image.id),
         );
     }
-    if let Some(ami) = &named
-        && let Some(user) = user(config, image, ami).await?
-    {
+    if let Some(user) = user(config, image, named.is_some()).await? {
         return refuse(ErrorKind::Conflict, format!("image {} is in use: {user}", image.id));
     }
     let mut effect = Effect::None;
-    // The copies first: they are found by the name of the image.
+    // The copies first, so that the image itself, when it is there, still says that there may be some.
     for copy in &config.images.copies {
-        let copied = match &named {
-            Some(ami) => spread::find(copy, REMOVE, ami).await?,
-            None => None,
-        };
-        let Some(removed) = take_away(&copy.client, image, copied.as_ref(), effect).await? else {
+        for copied in copies(copy, image).await? {
+            let Some(removed) = take_away(&copy.client, image, Some(&copied), effect).await? else {
+                return Ok(snapshots_held(image));
+            };
+            effect = removed;
+        }
+        let Some(removed) = take_away(&copy.client, image, None, effect).await? else {
             return Ok(snapshots_held(image));
         };
         effect = removed;
@@ -48,7 +49,23 @@ pub(super) async fn remove(config: &Config, image: &Image) -> Result<Progress<()
 }
 
 /// The first that needs an image or one of its copies, in words.
-async fn user(config: &Config, image: &Image, ami: &Ami) -> Result<Option<String>, ProviderError> {
+async fn user(config: &Config, image: &Image, is_there: bool) -> Result<Option<String>, ProviderError> {
+    if is_there && let Some(user) = user_here(config, image).await? {
+        return Ok(Some(user));
+    }
+    for copy in &config.images.copies {
+        for copied in copies(copy, image).await? {
+            let id = copied.image_id().unwrap_or_default();
+            if let Some(user) = uses::find(&copy.client, id).await? {
+                return Ok(Some(format!("of its copy {id}, {user}")));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The same in the region that images are built in.
+async fn user_here(config: &Config, image: &Image) -> Result<Option<String>, ProviderError> {
     let main = &config.clients.ec2;
     if let Some(user) = uses::find(main, image.id.as_str()).await? {
         return Ok(Some(user));
@@ -58,18 +75,14 @@ async fn user(config: &Config, image: &Image, ami: &Ami) -> Result<Option<String
     }
     let built = ami::own(main, REMOVE, ami::filter("tag-key", tags::PARENT)).await?;
     let child = built.iter().filter_map(ami::image).find(|other| other.parents.contains(&image.fingerprint));
-    if let Some(child) = child {
-        return Ok(Some(format!("image {} is built on it: remove that one first", child.id)));
-    }
-    for copy in &config.images.copies {
-        let copied = spread::find(copy, REMOVE, ami).await?;
-        if let Some(id) = copied.as_ref().and_then(Ami::image_id)
-            && let Some(user) = uses::find(&copy.client, id).await?
-        {
-            return Ok(Some(format!("of its copy {id}, {user}")));
-        }
-    }
-    Ok(None)
+    Ok(child.map(|child| format!("image {} is built on it: remove that one first", child.id)))
+}
+
+/// The copies of an image in another region: AMIs of ours with the same content, that were built when it was.
+async fn copies(copy: &ImageCopy, image: &Image) -> Result<Vec<Ami>, ProviderError> {
+    let mut found = ami::own(&copy.client, REMOVE, ami::of_fingerprint(&image.fingerprint)).await?;
+    found.retain(|ami| ami::image(ami).is_some_and(|copied| copied.labels.built_at == image.labels.built_at));
+    Ok(found)
 }
 
 /// Removes what there is of an image in a region. What the call has done so far afterwards; nothing while EC2 still holds a snapshot.
@@ -79,17 +92,44 @@ async fn take_away(
     ami: Option<&Ami>,
     before: Effect,
 ) -> Result<Option<Effect>, ProviderError> {
+    let mut effect = before;
     if let Some(ami) = ami {
-        return discard(client, REMOVE, ami, before).await;
+        match discard(client, REMOVE, ami, before).await? {
+            Some(discarded) => effect = discarded,
+            None => return Ok(None),
+        }
     }
-    // What an interrupted removal has left, unless the same content has been built again meanwhile.
-    if !ami::own(client, REMOVE, ami::of_fingerprint(&image.fingerprint)).await?.is_empty() {
+    // The same content may have been built again meanwhile.
+    let kept = ami::own(client, REMOVE, ami::of_fingerprint(&image.fingerprint)).await?;
+    let kept: Vec<Ami> = kept.into_iter().filter(|other| other.image_id() != ami.and_then(Ami::image_id)).collect();
+    sweep(client, REMOVE, &image.fingerprint, &kept, effect).await
+}
+
+/// Deletes the snapshots of a content that none of its AMIs has, such as an interrupted removal leaves behind, or an AMI that has failed before it was
+/// said which snapshots it has. What the call has done so far afterwards; nothing while EC2 still holds a snapshot.
+///
+/// As long as an AMI does not say yet which it has, all are kept.
+pub(super) async fn sweep(
+    client: &aws_sdk_ec2::Client,
+    operation: &'static str,
+    fingerprint: &Fingerprint,
+    amis: &[Ami],
+    before: Effect,
+) -> Result<Option<Effect>, ProviderError> {
+    if amis.iter().any(|ami| snapshots(ami).is_empty()) {
         return Ok(Some(before));
     }
-    let request = client.describe_snapshots().owner_ids("self").filters(ami::of_fingerprint(&image.fingerprint));
+    let request = client.describe_snapshots().owner_ids("self").filters(ami::of_fingerprint(fingerprint));
     let pages = request.into_paginator().page_size(1000).items().send().collect::<Result<Vec<_>, _>>().await;
-    let left = pages.map_err(|error| unseen(REMOVE, before, error))?;
-    delete(client, REMOVE, left.iter().filter_map(Snapshot::snapshot_id), before).await
+    let found = pages.map_err(|error| unseen(operation, before, error))?;
+    let kept: BTreeSet<&str> = amis.iter().flat_map(snapshots).collect();
+    let left: Vec<&str> = found.iter().filter_map(Snapshot::snapshot_id).filter(|&id| !kept.contains(id)).collect();
+    delete(client, operation, left, before).await
+}
+
+fn snapshots(ami: &Ami) -> BTreeSet<&str> {
+    let volumes = ami.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
+    volumes.filter_map(|volume| volume.snapshot_id()).collect()
 }
 
 /// Deregisters an AMI and deletes its snapshots. What the call has done so far afterwards; nothing while EC2 still holds a snapshot.
@@ -99,8 +139,6 @@ pub(super) async fn discard(
     ami: &Ami,
     before: Effect,
 ) -> Result<Option<Effect>, ProviderError> {
-    let volumes = ami.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
-    let snapshots: BTreeSet<&str> = volumes.filter_map(|volume| volume.snapshot_id()).collect();
     let request = client.deregister_image().image_id(ami.image_id().unwrap_or_default());
     if let Err(error) = request.send().await {
         let is_gone = matches!(error.code(), Some("InvalidAMIID.NotFound" | "InvalidAMIID.Unavailable"));
@@ -108,7 +146,7 @@ pub(super) async fn discard(
             return Err(failed(operation, before, error));
         }
     }
-    delete(client, operation, snapshots, Effect::Unknown).await
+    delete(client, operation, snapshots(ami), Effect::Unknown).await
 }
 
 async fn delete(

@@ -131,10 +131,10 @@ async fn a_builder_that_never_says_anything_is_ended_at_its_deadline() {
     let spec = world.spec("sleep infinity");
     assert!(world.images().ensure(&cx(), &spec).await.unwrap().done().is_none());
     assert_eq!(world.builders().await.len(), 1);
-    let in_time = SignedDuration::from_mins(34);
+    let in_time = SignedDuration::from_mins(44);
     let early = world.images().with_clock(move || Timestamp::now() + in_time);
     assert!(early.ensure(&cx(), &spec).await.unwrap().done().is_none());
-    let late = world.images().with_clock(|| Timestamp::now() + SignedDuration::from_mins(36));
+    let late = world.images().with_clock(|| Timestamp::now() + SignedDuration::from_mins(46));
     let error = late.ensure(&cx(), &spec).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.to_string().contains("30 minutes"), "{error}");
