@@ -30,7 +30,7 @@ AmbientCapabilities=CAP_NET_BIND_SERVICE
 WorkingDirectory={ROOT}
 ExecStart={START}
 Restart=always
-RestartSec=1
+RestartSec=5
 
 [Install]
 WantedBy=multi-user.target
@@ -62,6 +62,12 @@ set -eu
   esac </dev/null && printf .
 }}
 
+# A fleet that starts again and again must not ask all at the same time.
+{OURS}give_up() {{
+  sleep "$(( $(od -An -N1 -tu1 /dev/urandom) % 30 ))"
+  exit 1
+}}
+
 {OURS}directory={directory}
 {OURS}names=
 {OURS}line_feed='
@@ -69,10 +75,14 @@ set -eu
 if [ -e "${OURS}directory/{SECRETS}" ]; then
   while read -r {OURS}name {OURS}reference; do
     {OURS}region=${{{OURS}reference#*:*:*:}}
-    {OURS}value=$({OURS}read "${OURS}reference" "${{{OURS}region%%:*}}")
+    {OURS}value=$({OURS}read "${OURS}reference" "${{{OURS}region%%:*}}") || {OURS}give_up
     {OURS}value=${{{OURS}value%.}}
     # The line feed that the program itself writes behind it.
     {OURS}value=${{{OURS}value%"${OURS}line_feed"}}
+    if [ "${OURS}value" = None ]; then
+      echo "immutable: ${OURS}name has no text: store it as a string that is not None" >&2
+      {OURS}give_up
+    fi
     eval "{OURS}of_${OURS}name=\${OURS}value"
     {OURS}names="${OURS}names ${OURS}name"
   done <"${OURS}directory/{SECRETS}"

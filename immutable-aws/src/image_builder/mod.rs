@@ -56,6 +56,9 @@ mod wait {
 /// (`InvalidRequest` with the step, and with the id of the builder, whose console output can still be read for about an hour), when its time is over
 /// (`Timeout`), and by any later call for the service when whoever started it has crashed.
 ///
+/// A recipe must not restart the machine: nothing goes on after that, so the builder stays on, without a limit of its own, until a later call for the
+/// service finds that its time is over.
+///
 /// The base AMI needs cloud-init and systemd, and for releases with secrets the AWS CLI, with which the service reads them at each start.
 ///
 /// # What an image is
@@ -152,6 +155,11 @@ impl AmiBuilder {
                 Some(Signal::Done(content)) => ami::create(config, builder, &content, now, before).await,
                 Some(Signal::Failed(step)) => self.refuse(builder, &step, before).await,
                 Some(Signal::OutOfTime) => self.give_up(builder, before).await,
+                Some(Signal::Stopped) => {
+                    builder::end(config, [builder], before).await?;
+                    let problem = format!("builder {} was stopped before it was done, and was ended", builder.id);
+                    Err(ProviderError::new(ErrorKind::Unavailable, ENSURE, problem))
+                }
                 None if builder.is_late(deadline, now) => self.give_up(builder, before).await,
                 None => Ok(pending(format!("the console output of builder {}", builder.id))),
             },

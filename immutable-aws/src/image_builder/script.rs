@@ -19,6 +19,9 @@ const WORK: &str = "/var/lib/immutable-build";
 /// Where the builder tells how it went.
 const CONSOLE: &str = "/dev/console";
 
+/// As the user that the command runs as, where there is a program for that.
+const AS_SERVICE: &str = "$(command -v runuser >/dev/null && echo 'runuser -u immutable --')";
+
 /// What to do with files that do not fit.
 pub(super) const FETCH: &str = "it does not fit into the user data, of which EC2 takes 16384 bytes after compression: fetch it \
                                 in a script from your artifact store, with the builder's role";
@@ -41,6 +44,8 @@ pub(super) enum Signal {
     Failed(String),
     /// The builder itself has seen that the time is over.
     OutOfTime,
+    /// Somebody has stopped the builder before it was done.
+    Stopped,
 }
 
 impl Signal {
@@ -51,6 +56,7 @@ impl Signal {
         console.lines().filter_map(words).find_map(|words| match words.split_once(' ') {
             Some(("done", digest)) => digest.parse::<Fingerprint>().ok().map(|digest| Self::Done(digest.to_string())),
             Some(("failed", "deadline")) => Some(Self::OutOfTime),
+            Some(("failed", "stopped")) => Some(Self::Stopped),
             Some(("failed", step)) => Some(Self::Failed(step.to_owned())),
             _ => None,
         })
@@ -91,8 +97,10 @@ fn begin(prefix: &str, attempt: &Attempt) -> String {
 # immutable-nonce: {nonce}
 set -eu
 umask 022
+export HOME=/root DEBIAN_FRONTEND=noninteractive
 step=start
 digest=
+stopped=
 
 say() {{
   for _ in 1 2 3; do
@@ -106,13 +114,22 @@ finish() {{
   trap - EXIT
   set +e
   [ -z "${{watchdog-}}" ] || kill "$watchdog"
-  if [ -n "$digest" ]; then say "done $digest"; else say "failed $step with status $status"; fi
+  if [ -n "$digest" ]; then say "done $digest"
+  elif [ -n "$stopped" ]; then say 'failed stopped'
+  else say "failed $step with status $status"; fi
   sync
-  poweroff
+  off
+}}
+
+# Something that does not end must not keep the machine on.
+off() {{
+  poweroff || :
+  sleep 300
+  poweroff -f
 }}
 trap finish EXIT
-trap 'exit 143' HUP INT TERM
-(trap - EXIT HUP INT TERM; sleep {seconds}; say 'failed deadline'; poweroff) </dev/null >/dev/null 2>&1 &
+trap 'stopped=1; exit 143' HUP INT TERM
+(trap - EXIT HUP INT TERM; sleep {seconds}; say 'failed deadline'; off) </dev/null >/dev/null 2>&1 &
 watchdog=$!
 "#
     )
@@ -182,8 +199,10 @@ fn install(plan: &Plan, prefix: &str) -> String {
     }
     let program = plan.command.first().map(|program| path(prefix, &format!("{ROOT}/{program}"))).unwrap_or_default();
     // What a script has made is only known here.
-    let _ =
-        write!(text, "systemctl enable {SERVICE}.service\n\nstep='command[0]'\n[ -f {program} ]\n[ -x {program} ]\n");
+    let _ = write!(
+        text,
+        "systemctl enable {SERVICE}.service\n\nstep='command[0]'\n[ -f {program} ]\n{AS_SERVICE} [ -x {program} ]\n"
+    );
     text
 }
 
@@ -192,6 +211,19 @@ fn end(prefix: &str) -> String {
     let (work, slash) = (path(prefix, WORK), quote(&format!("{prefix}/")));
     let machine_id = path(prefix, "/etc/machine-id");
     let host_keys = path(prefix, "/etc/ssh");
+    let own = [
+        "/var/lib/systemd/random-seed",
+        "/root/.ssh/authorized_keys",
+        "/home/*/.ssh/authorized_keys",
+        "/root/.*_history",
+        "/home/*/.*_history",
+        "/var/log/journal/*",
+        // The last: whatever is in the user data of an instance is done once, and this is how it is known to be done.
+        "/var/lib/cloud/instance",
+        "/var/lib/cloud/instances",
+    ];
+    // The patterns stand outside of the quotes.
+    let own = own.map(|pattern| format!("{}{pattern}", quote(prefix))).join(" ");
     let paths = [ROOT, START, UNIT].map(|path| quote(path.trim_start_matches('/'))).join(" ");
     format!(
         "
@@ -207,6 +239,7 @@ rm -rf {work}
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 if [ -e {machine_id} ]; then : >{machine_id}; fi
 rm -f {host_keys}/ssh_host_*_key {host_keys}/ssh_host_*_key.pub
+rm -rf {own}
 digest=${{sum%% *}}
 "
     )

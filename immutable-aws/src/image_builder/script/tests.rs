@@ -32,12 +32,16 @@ impl Machine {
         for program in ["poweroff", "systemctl", "useradd", "groupadd", "cloud-init", "sync"] {
             machine.program(program, &format!("echo {program} \"$@\" >>{}", machine.path("log").display()));
         }
-        machine.program("sleep", "[ \"$1\" -lt 60 ] || exec /bin/sleep 30");
+        machine.program(
+            "sleep",
+            &format!("echo \"$1\" >>{}; [ \"$1\" != 1800 ] || exec /bin/sleep 30", machine.path("slept").display()),
+        );
         machine.program("getent", "exit 2");
+        machine.program("runuser", "shift 3; exec \"$@\"");
         // What the API of AWS would answer: the reference itself, in another region another one.
         machine.program(
             "aws",
-            "shift 4; printf 'secret of %s\\n' \"$2\"; echo \"$@\" >&2; [ \"$2\" != arn:aws:ssm:r:1:parameter/none ]",
+            "shift 4; case $2 in */empty) echo None; exit 0;; esac; printf 'secret of %s\\n' \"$2\"; echo \"$@\" >&2; [ \"$2\" != arn:aws:ssm:r:1:parameter/none ]",
         );
         fs::write(machine.path("root/etc/machine-id"), "0123\n").unwrap();
         fs::write(machine.path("root/etc/ssh/ssh_host_rsa_key"), "secret").unwrap();
@@ -107,7 +111,7 @@ fn a_build_puts_everything_in_its_place_says_so_and_switches_off() {
     assert_eq!(machine.read("root/etc/systemd/system/immutable.service"), unit());
     let log = machine.read("log");
     assert!(log.contains("systemctl enable immutable.service\n"), "{log}");
-    assert!(log.ends_with("cloud-init clean --logs\nsync\npoweroff\n"), "{log}");
+    assert!(log.ends_with("cloud-init clean --logs\nsync\npoweroff\npoweroff -f\n"), "{log}");
     assert_eq!(machine.read("root/etc/machine-id"), "");
     assert!(!machine.path("root/etc/ssh/ssh_host_rsa_key").exists());
     assert!(!machine.path("root/var/lib/immutable-build").exists());
@@ -127,7 +131,7 @@ fn a_step_that_fails_is_named_and_nothing_after_it_is_done() {
     let machine = Machine::new();
     has_failed(machine.build(vec![script("false\ntouch went-on")], &["app"]), "layers[0] with status 1");
     assert!(!machine.path("root/opt/immutable/went-on").exists());
-    assert!(machine.read("log").ends_with("sync\npoweroff\n"));
+    assert!(machine.read("log").ends_with("sync\npoweroff\npoweroff -f\n"));
     has_failed(Machine::new().build(vec![script("true")], &["bin/app"]), "command[0] with status 1");
     has_failed(Machine::new().build(vec![script("touch app")], &["app"]), "command[0] with status 1");
     let machine = Machine::new();
@@ -228,9 +232,52 @@ fn the_command_gets_its_configuration_and_its_secrets_and_nothing_of_how_they_ca
 #[test]
 fn a_secret_that_cannot_be_read_stops_the_start() {
     let missing = launch(&[], &[("TOKEN", "arn:aws:ssm:r:1:parameter/none")]);
-    let (_, output) = started(&missing, &[]);
-    assert!(!output.status.success());
-    assert!(output.stdout.is_empty(), "the command was started without its secret");
+    let no_text = launch(&[], &[("TOKEN", "arn:aws:ssm:r:1:parameter/empty")]);
+    for launch in [missing, no_text] {
+        let (machine, output) = started(&launch, &[]);
+        assert!(!output.status.success());
+        assert!(output.stdout.is_empty(), "the command was started without its secret");
+        let slept = machine.read("slept");
+        let last: u32 = slept.lines().last().unwrap().parse().unwrap();
+        assert!(last < 30 && slept.lines().filter(|&time| time != "1").count() > 2, "{slept}");
+    }
+}
+
+#[test]
+fn an_image_keeps_nothing_that_only_its_builder_was() {
+    let machine = Machine::new();
+    let gone = [
+        "var/lib/cloud/instances/i-1/sem",
+        "var/lib/cloud/instance/sem",
+        "var/lib/systemd/random-seed",
+        "var/log/journal/0123/system.journal",
+        "root/.ssh/authorized_keys",
+        "home/admin/.ssh/authorized_keys",
+        "home/admin/.bash_history",
+    ];
+    for file in gone.into_iter().chain(["home/admin/kept"]) {
+        let path = machine.path("root").join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    let app = "touch app; chmod +x app; [ \"$HOME $DEBIAN_FRONTEND\" = '/root noninteractive' ]";
+    assert!(matches!(machine.build(vec![script(app)], &["app"]), Some(Signal::Done(_))));
+    for file in gone {
+        assert!(!machine.path("root").join(file).exists(), "{file}");
+    }
+    assert!(machine.path("root/home/admin/kept").exists());
+}
+
+#[test]
+fn a_builder_that_somebody_stops_says_so() {
+    assert_eq!(Machine::new().build(vec![script("kill $PPID; sleep 1; exit 3")], &["app"]), Some(Signal::Stopped));
+}
+
+#[test]
+fn a_program_that_the_user_of_the_service_cannot_run_is_refused() {
+    let machine = Machine::new();
+    machine.program("runuser", "exit 1");
+    has_failed(machine.build(vec![script("touch app; chmod +x app")], &["app"]), "command[0] with status 1");
 }
 
 proptest! {
