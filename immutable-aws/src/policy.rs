@@ -21,7 +21,9 @@ use crate::tags;
 pub fn iam_policy(config: &Config) -> String {
     let mut statements = vec![look(config), launch_templates(), start(), tag()];
     statements.extend(pass_roles(config));
+    statements.extend(use_keys(config));
     statements.push(owned("EndInstances", tags::SERVICE, &["ec2:TerminateInstances"]));
+    statements.push(owned("HearBuilders", tags::SERVICE, &["ec2:GetConsoleOutput"]));
     statements.extend(match config.fleets {
         Fleets::AutoScaling => groups(),
         Fleets::Instances => Vec::new(),
@@ -43,7 +45,6 @@ fn look(config: &Config) -> Value {
         "ec2:DescribeLaunchTemplateVersions",
         "ec2:DescribeLaunchTemplates",
         "ec2:DescribeSnapshots",
-        "ec2:GetConsoleOutput",
         "elasticloadbalancing:DescribeListeners",
         "elasticloadbalancing:DescribeRules",
         "elasticloadbalancing:DescribeTags",
@@ -68,6 +69,9 @@ fn launch_templates() -> Value {
 
 /// Starting an instance concerns more than the instance. What it is started in is told by the launch template, and the
 /// instance itself is tagged as ours.
+///
+/// That tag is not asked for here: of a group, the group puts it on and not the launch template, and whether the check that AWS makes
+/// for the caller as a group is made sees it is written down nowhere.
 fn start() -> Value {
     json!({
         "Sid": "StartInstances",
@@ -105,6 +109,31 @@ fn pass_roles(config: &Config) -> Option<Value> {
     (!roles.is_empty()).then_some(pass)
 }
 
+/// The keys of the settings, with which EC2 encrypts for the caller. The account's default keys need nothing.
+/// <https://docs.aws.amazon.com/ebs/latest/userguide/ebs-encryption-requirements.html>
+fn use_keys(config: &Config) -> Vec<Value> {
+    let of_copies = config.images.copies.iter().map(|copy| &copy.volume_key);
+    let keys: BTreeSet<&String> = of_copies.chain([&config.launch.volume_key]).flatten().collect();
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        json!({
+            "Sid": "UseVolumeKeys",
+            "Effect": "Allow",
+            "Action": ["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"],
+            "Resource": keys,
+        }),
+        json!({
+            "Sid": "LendVolumeKeysToEc2",
+            "Effect": "Allow",
+            "Action": "kms:CreateGrant",
+            "Resource": keys,
+            "Condition": { "Bool": { "kms:GrantIsForAWSResource": true } },
+        }),
+    ]
+}
+
 fn images() -> Vec<Value> {
     vec![
         made("MakeImages", tags::SERVICE, &["ec2:CopyImage", "ec2:CreateImage"], "arn:*:ec2:*::image/*"),
@@ -112,7 +141,13 @@ fn images() -> Vec<Value> {
         owned(
             "ChangeImages",
             tags::SERVICE,
-            &["ec2:CreateImage", "ec2:DeleteSnapshot", "ec2:DeregisterImage", "ec2:ModifyImageAttribute"],
+            &[
+                "ec2:CopyImage",
+                "ec2:CreateImage",
+                "ec2:DeleteSnapshot",
+                "ec2:DeregisterImage",
+                "ec2:ModifyImageAttribute",
+            ],
         ),
     ]
 }
@@ -275,6 +310,25 @@ mod tests {
         let policy = iam_policy(&config);
         let readme = include_str!("../README.md");
         assert!(readme.contains(&format!("```json\n{policy}\n```")), "the policy of the README should be:\n{policy}");
+    }
+
+    #[test]
+    fn exactly_the_keys_of_the_settings_can_be_used() {
+        let mut config = config();
+        assert!(!iam_policy(&config).contains("kms:"));
+        let copy = crate::ImageCopy::new(config.clients.ec2.clone());
+        config.images = crate::ImageSettings::default().copy_to(copy.volume_key("arn:aws:kms:eu-west-1:1:key/2"));
+        config.launch.volume_key = Some("arn:aws:kms:eu-central-1:1:key/1".to_owned());
+        let policy: Value = serde_json::from_str(&iam_policy(&config)).unwrap();
+        let statements = policy["Statement"].as_array().unwrap();
+        let of_keys: Vec<&Value> = statements.iter().filter(|one| one["Action"].to_string().contains("kms:")).collect();
+        assert_eq!(of_keys.len(), 2);
+        for statement in of_keys {
+            let keys = json!(["arn:aws:kms:eu-central-1:1:key/1", "arn:aws:kms:eu-west-1:1:key/2"]);
+            assert_eq!(statement["Resource"], keys);
+            let grants = statement["Action"].to_string().contains("CreateGrant");
+            assert_eq!(grants, statement["Condition"]["Bool"]["kms:GrantIsForAWSResource"] == true, "{statement}");
+        }
     }
 
     #[test]

@@ -214,7 +214,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// The KMS key that root volumes are encrypted with; the account's default key unless said otherwise.
+    /// The ARN of the KMS key that root volumes are encrypted with; the account's default key unless said otherwise.
+    ///
+    /// The policy of a key of your own has to let it be used by whoever the provider runs as, and for groups by the service-linked role of Auto
+    /// Scaling as well: <https://docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html>.
     pub fn volume_key(mut self, arn: impl Into<String>) -> Self {
         self.0.launch.volume_key = Some(arn.into());
         self
@@ -272,6 +275,7 @@ impl ConfigBuilder {
             // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHookSpecification.html
             hold("lifecycle_hook", (30..=7200).contains(&time.as_secs()), "must be from 30 to 7200 seconds")?;
         }
+        hold("volume_key", launch.volume_key.as_deref().is_none_or(is_key), NO_KEY)?;
         let region = config.clients.ec2.config().region().map(AsRef::as_ref);
         config.images.check(launch, region)?;
         Ok(config)
@@ -280,6 +284,15 @@ impl ConfigBuilder {
 
 fn texts(texts: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
     texts.into_iter().map(Into::into).collect()
+}
+
+/// What to give instead of something that is not the ARN of a key.
+pub(crate) const NO_KEY: &str = "give the ARN of a key, \"arn:...:key/...\", and not an id or an alias";
+
+/// Whether this is the ARN of a key: what is allowed for a key cannot be said of an alias.
+pub(crate) fn is_key(arn: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    matches!(parts[..], ["arn", _, "kms", _, _, key] if key.strip_prefix("key/").is_some_and(|id| !id.is_empty()))
 }
 
 fn hold(field: &'static str, holds: bool, problem: &str) -> Result<(), ConfigError> {
@@ -325,6 +338,7 @@ pub(crate) mod tests {
     fn a_setting_that_cannot_work_is_named() {
         let hook = |seconds| LifecycleHook::Launching(Duration::from_secs(seconds));
         let none: [&str; 0] = [];
+        let key_problem = format!("volume_key: {NO_KEY}");
         let cases = [
             (builder().subnets(none), "subnets: name at least one"),
             (builder().subnets(["vpc-1"]), "subnets: \"vpc-1\" is not one: it should look like \"subnet-\"..."),
@@ -335,12 +349,15 @@ pub(crate) mod tests {
             (builder().max_fleet_size(0), "max_fleet_size: must be at least 1"),
             (builder().list_lag(Duration::from_mins(6)), "list_lag: must be at most 5 minutes"),
             (builder().health_path("health"), "health_path: must start with a slash"),
+            (builder().volume_key("alias/web"), &key_problem),
+            (builder().volume_key("arn:aws:kms:eu-west-1:1:alias/web"), &key_problem),
             (builder().lifecycle_hook(hook(29)), "lifecycle_hook: must be from 30 to 7200 seconds"),
         ];
         for (builder, problem) in cases {
             assert_eq!(builder.build().unwrap_err().to_string(), problem);
         }
         assert!(builder().lifecycle_hook(hook(30)).build().is_ok());
+        assert!(builder().volume_key("arn:aws:kms:eu-west-1:1:key/2").build().is_ok());
     }
 
     #[test]

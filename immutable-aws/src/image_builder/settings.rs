@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{ConfigError, Launch};
+use crate::config::{ConfigError, Launch, NO_KEY, is_key};
 
 /// How images are built. What is left out is as for the instances of a fleet.
 ///
@@ -121,6 +121,9 @@ impl ImageSettings {
             let Some(to) = copy.region() else {
                 return wrong("the client of EC2 for a copy has no region: give it one");
             };
+            if !copy.volume_key.as_deref().is_none_or(is_key) {
+                return Err(ConfigError::new("images.copy_to.volume_key", NO_KEY));
+            }
             if Some(to) == region || self.copies[..index].iter().any(|other| other.region() == Some(to)) {
                 return wrong("name each region once, and not the one that images are built in");
             }
@@ -143,7 +146,7 @@ impl ImageCopy {
         Self { client, volume_key: None }
     }
 
-    /// The KMS key of that region that the copy is encrypted with; the account's default key there unless said otherwise.
+    /// The ARN of the KMS key of that region that the copy is encrypted with; the account's default key there unless said otherwise.
     pub fn volume_key(mut self, arn: impl Into<String>) -> Self {
         self.volume_key = Some(arn.into());
         self
