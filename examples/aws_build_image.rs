@@ -17,6 +17,7 @@
 mod emulator;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 use immutable_aws::{AmiBuilder, Config};
@@ -45,12 +46,17 @@ async fn main() -> ExitCode {
 async fn build(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let [service, version, base] = arguments else { return Err(USAGE.into()) };
     let builder = AmiBuilder::new(Config::from_env().await?);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/support/start_nginx.sh");
+    let file = |source: &str, target: &str, executable| FileCopy {
+        source: Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/support").join(source),
+        target: target.to_owned(),
+        executable,
+    };
     let recipe = Recipe {
         base: Some(AmiBuilder::base(base)?),
         layers: vec![
-            Layer::Script("apt-get update\napt-get install --yes nginx-light\n".to_owned()),
-            Layer::Files(vec![FileCopy { source: source.into(), target: "start".to_owned(), executable: true }]),
+            Layer::Files(vec![file("start_server.sh", "start", true), file("index.html", "site/index.html", false)]),
+            // Nothing is fetched, so that a subnet without a way out does: Amazon Linux 2023, Debian and Ubuntu all have Python.
+            Layer::Script("python3 -c 'import http.server'\n".to_owned()),
         ],
         command: vec!["start".to_owned()],
     };

@@ -1,3 +1,3 @@
 #!/bin/sh
 # What an instance of the image runs; the configuration and the secrets of the release are in its environment.
-exec /usr/sbin/nginx -g 'daemon off;'
+exec python3 -m http.server --directory site 8080
