@@ -291,9 +291,8 @@ mod tests {
 
     fn source(directory: &std::path::Path) -> String {
         let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-        let text = |path: std::path::PathBuf| match path.is_dir() {
-            true => source(&path),
-            false => std::fs::read_to_string(path).unwrap(),
+        let text = |path: std::path::PathBuf| {
+            if path.is_dir() { source(&path) } else { std::fs::read_to_string(path).unwrap() }
         };
         entries.map(text).collect()
     }
