@@ -202,7 +202,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long it takes until CloudWatch has all of a minute; two minutes unless said otherwise. What is newer is not looked at.
+    /// How long it takes until `CloudWatch` has all of a minute; two minutes unless said otherwise. What is newer is not looked at.
     pub fn metric_lag(mut self, lag: Duration) -> Self {
         self.0.metric_lag = lag;
         self

@@ -259,12 +259,12 @@ async fn an_image_is_copied_and_shared_as_asked_and_its_copies_go_with_it() {
     let tag = there.create_tags().resources(copied.images()[0].image_id().unwrap());
     tag.set_tags(Some(main.images()[0].tags().to_vec())).send().await.unwrap();
     let image = build(&images, &world.spec("true")).await.unwrap();
-    let copies = || async {
+    let shown = || async {
         let named = Filter::builder().name("name").values(&name).build();
         let found = there.describe_images().owners("self").filters(named).send().await.unwrap();
         found.images().iter().map(|ami| ami.image_id().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let copy = copies().await;
+    let copy = shown().await;
     assert_eq!(copy.len(), 1);
     for (client, id) in [(&world.account.own.ec2, image.id.as_str()), (&there, copy[0].as_str())] {
         let request = client.describe_image_attribute().image_id(id).attribute(ImageAttributeName::LaunchPermission);
@@ -278,6 +278,6 @@ async fn an_image_is_copied_and_shared_as_asked_and_its_copies_go_with_it() {
         assert_eq!(calls.get(action), again.get(action), "{action}");
     }
     remove(&images, &image).await.unwrap();
-    assert_eq!(copies().await, [""; 0]);
+    assert_eq!(shown().await, [""; 0]);
     assert_eq!(world.amis().await, [""; 0]);
 }

@@ -102,6 +102,7 @@ async fn of_two_drivers_one_does_it(kind: Fleets) {
 const CALLS_PER_INSTANCE: usize = 3;
 
 #[tokio::test]
+#[allow(clippy::print_stdout, reason = "the figure is what people want to see of it")]
 async fn two_hundred_instances_are_replaced_with_few_calls() {
     const SIZE: u32 = 200;
     // Pages as large as those of AWS, and looks as often as the pace for AWS has them: a rollout here takes less time than there, so the looks are
