@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use aws_sdk_autoscaling::types::{AutoScalingInstanceDetails, LifecycleState};
+use aws_sdk_autoscaling::types::{AutoScalingGroup, Instance, LifecycleState};
 use aws_sdk_ec2::types::{InstanceStateName, InstanceStatus, InstanceStatusSummary, SummaryStatus};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use immutable_core::model::{FleetId, InstanceId, Look, Sample};
@@ -13,6 +13,7 @@ use immutable_core::provider::{Effect, HealthProbe, MemberHealth, OpContext, Pro
 use jiff::Timestamp;
 
 use crate::error::unseen;
+use crate::provisioner::launch_template;
 use crate::traffic_switch::state;
 use crate::{Clients, Config, target_groups};
 
@@ -20,8 +21,9 @@ use crate::{Clients, Config, target_groups};
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html>
 const STATUS_BATCH: usize = 100;
 
-/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingInstances.html>
-const GROUP_BATCH: usize = 50;
+/// So many groups are on a page, whatever is asked for:
+/// <https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DescribeAutoScalingGroups.html>.
+const GROUP_BATCH: usize = 100;
 
 /// What was seen of an instance, and the evidence.
 type Seen = (Look, String);
@@ -98,23 +100,22 @@ impl HealthProbe for GroupHealthProbe {
     async fn sample(&self, cx: &OpContext, targets: &[ProbeTarget]) -> Result<Vec<Sample>, ProviderError> {
         const OPERATION: &str = "look at instances of groups";
         let until = Until::half_of(cx);
+        let fleets: BTreeSet<&FleetId> = targets.iter().map(|target| &target.fleet).collect();
+        let names: Vec<String> = fleets.into_iter().map(launch_template::name).collect();
+        let asked: BTreeSet<&str> = targets.iter().map(|target| target.instance.as_str()).collect();
         let mut samples = Vec::new();
-        for batch in ids(targets).chunks(GROUP_BATCH) {
+        // One request tells of all instances of a group, however many they are.
+        for batch in names.chunks(GROUP_BATCH) {
             if until.is_over() {
                 break;
             }
-            let mut token = None;
-            loop {
-                let request = self.config.clients.autoscaling.describe_auto_scaling_instances();
-                let request = request.set_instance_ids(Some(batch.to_vec())).set_next_token(token);
-                let answer = request.send().await.map_err(|error| unseen(OPERATION, Effect::None, error))?;
-                let seen = answer.auto_scaling_instances();
-                samples.extend(told(seen.iter().filter_map(|one| Some((one.instance_id()?, group_look(one))))));
-                token = answer.next_token;
-                if token.is_none() {
-                    break;
-                }
-            }
+            let request = self.config.clients.autoscaling.describe_auto_scaling_groups();
+            let pages = request.set_auto_scaling_group_names(Some(batch.to_vec())).into_paginator().items().send();
+            let groups = pages.collect::<Result<Vec<_>, _>>().await;
+            let groups = groups.map_err(|error| unseen(OPERATION, Effect::None, error))?;
+            let members = groups.iter().flat_map(AutoScalingGroup::instances);
+            let seen = members.filter_map(|member| Some((member.instance_id()?, group_look(member))));
+            samples.extend(told(seen.filter(|(id, _)| asked.contains(id))));
         }
         Ok(samples)
     }
@@ -234,10 +235,10 @@ fn status_look(status: &InstanceStatus) -> Seen {
     (look, format!("instance check {}, system check {}", word(&instance), word(&system)))
 }
 
-fn group_look(instance: &AutoScalingInstanceDetails) -> Seen {
-    let (health, state) =
-        (instance.health_status().unwrap_or_default(), instance.lifecycle_state().unwrap_or_default());
-    let in_service = [LifecycleState::InService, LifecycleState::Standby].iter().any(|good| good.as_str() == state);
+fn group_look(member: &Instance) -> Seen {
+    let health = member.health_status().unwrap_or_default();
+    let state = member.lifecycle_state().map_or("no state", LifecycleState::as_str);
+    let in_service = matches!(member.lifecycle_state(), Some(LifecycleState::InService | LifecycleState::Standby));
     let look = if health.eq_ignore_ascii_case("unhealthy") {
         Look::Bad
     } else if health.eq_ignore_ascii_case("healthy") && in_service {

@@ -54,11 +54,9 @@ fn look(config: &Config) -> Value {
     ];
     // Images are not removed that a group needs, whoever made the group.
     actions.push("autoscaling:DescribeAutoScalingGroups");
-    actions.extend(match config.fleets {
-        Fleets::AutoScaling => {
-            vec!["autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeScalingActivities"]
-        }
-        Fleets::Instances => vec!["ec2:DescribeFleets"],
+    actions.push(match config.fleets {
+        Fleets::AutoScaling => "autoscaling:DescribeScalingActivities",
+        Fleets::Instances => "ec2:DescribeFleets",
     });
     json!({ "Sid": "Look", "Effect": "Allow", "Action": actions, "Resource": "*" })
 }

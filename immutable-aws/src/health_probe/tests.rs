@@ -48,7 +48,7 @@ fn a_group_judges_those_who_are_in_service() {
         ("", "", Look::Unknown),
     ];
     for (health, state, expected) in cases {
-        let instance = AutoScalingInstanceDetails::builder().health_status(health).lifecycle_state(state).build();
+        let instance = Instance::builder().health_status(health).lifecycle_state(state.into()).build();
         assert_eq!(group_look(&instance).0, expected, "{health} {state}");
     }
 }
@@ -113,26 +113,28 @@ fn only_instances_of_ec2_are_asked_about_and_each_once() {
 }
 
 #[tokio::test]
-async fn groups_are_asked_about_fifty_at_a_time_and_who_is_in_none_has_no_sample() {
+async fn a_group_is_asked_about_once_and_who_is_not_in_it_has_no_sample() {
     let script = Script::default();
-    let member = |n: u32| {
-        let state = "<HealthStatus>HEALTHY</HealthStatus><LifecycleState>InService</LifecycleState>";
-        format!("<member><InstanceId>i-{n:03}</InstanceId>{state}</member>")
+    let member = |(id, health, state): (&str, &str, &str)| {
+        let told = format!("<HealthStatus>{health}</HealthStatus><LifecycleState>{state}</LifecycleState>");
+        format!("<member><InstanceId>{id}</InstanceId>{told}</member>")
     };
-    let page = |ids: std::ops::Range<u32>, next: &str| {
-        let all = ids.map(member).collect::<Vec<_>>().concat();
-        format!("<AutoScalingInstances>{all}</AutoScalingInstances>{next}")
-    };
-    script.answer("DescribeAutoScalingInstances", &page(0..30, "<NextToken>more</NextToken>"));
-    script.answer("DescribeAutoScalingInstances", &page(30..50, ""));
-    script.answer("DescribeAutoScalingInstances", &page(0..0, ""));
-    let targets: Vec<_> = (0..70).map(|n| target(&format!("i-{n:03}"))).collect();
+    let members = [
+        ("i-1", "Healthy", "InService"),
+        ("i-2", "Unhealthy", "InService"),
+        ("i-3", "Healthy", "Pending:Wait"),
+        ("i-4", "Healthy", "InService"),
+    ];
+    let members = members.map(member).concat();
+    let group = format!("<AutoScalingGroups><member><Instances>{members}</Instances></member></AutoScalingGroups>");
+    script.answer("DescribeAutoScalingGroups", &group);
+    let targets = ["i-1", "i-2", "i-3", "i-alone"].map(target);
     let probe = GroupHealthProbe::new(script.config());
     let samples = probe.sample(&OpContext::standalone("look"), &targets).await.unwrap();
-    assert_eq!(samples.iter().filter(|sample| sample.look == Look::Good).count(), 50);
-    assert_eq!(samples.len(), 50);
-    let asked: Vec<_> = script.finish().iter().map(|sent| sent.parameters.len()).collect();
-    assert_eq!(asked, [50, 51, 20]);
+    let looks: Vec<_> = samples.iter().map(|sample| (sample.instance.as_str(), sample.look)).collect();
+    assert_eq!(looks, [("i-1", Look::Good), ("i-2", Look::Bad), ("i-3", Look::Unknown)]);
+    let asked = script.finish().pop().unwrap();
+    assert_eq!((asked.count("member.2"), asked.get("AutoScalingGroupNames.member.1")), (0, Some("immutable-web-1")));
 }
 
 #[tokio::test]

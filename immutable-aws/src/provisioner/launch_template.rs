@@ -22,7 +22,7 @@ use crate::user_data;
 pub(super) const VERSION: &str = "1";
 
 /// The name of a fleet's template, and of its group.
-pub(super) fn name(fleet: &FleetId) -> String {
+pub(crate) fn name(fleet: &FleetId) -> String {
     format!("immutable-{fleet}")
 }
 

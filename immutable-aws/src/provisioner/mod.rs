@@ -6,7 +6,7 @@
 mod activities;
 mod auto_scaling;
 mod instances;
-mod launch_template;
+pub(crate) mod launch_template;
 mod removal;
 mod survey;
 #[cfg(test)]
