@@ -33,6 +33,8 @@ on_both!(
     a_canary_that_falls_ill_goes_back_and_nothing_is_left,
     a_driver_that_dies_is_followed_by_another,
     of_two_drivers_one_does_it,
+    lost_answers_throttling_and_a_shortage_are_got_over,
+    lists_that_lag_mislead_nobody,
 );
 
 fn canary() -> Strategy {
@@ -98,6 +100,54 @@ async fn of_two_drivers_one_does_it(kind: Fleets) {
     stand.assert_only(1, 2).await;
 }
 
+/// Each of these happens once, to the requests that a rollout stands or falls with.
+async fn lost_answers_throttling_and_a_shortage_are_got_over(kind: Fleets) {
+    let stand = Stand::new(kind, Options::default()).await;
+    assert_eq!(stand.roll_out(0, Strategy::blue_green(), 2).await, Outcome::Promoted);
+    let proxy = &stand.account.proxy;
+    let before = proxy.calls();
+    let lost = [
+        "CreateLaunchTemplate",
+        "CreateTargetGroup",
+        "RegisterTargets",
+        "ModifyListener",
+        "DeregisterTargets",
+        "DeleteTargetGroup",
+        "DeleteLaunchTemplate",
+    ];
+    let of_fleets = match kind {
+        Fleets::AutoScaling => ["CreateAutoScalingGroup", "TerminateInstanceInAutoScalingGroup"],
+        _ => ["CreateFleet", "TerminateInstances"],
+    };
+    for action in lost.iter().chain(&of_fleets) {
+        proxy.lose_next(&[action]);
+    }
+    for action in ["DescribeInstances", "DescribeListeners", "DescribeTargetHealth"] {
+        proxy.throttle_next(&[action]);
+    }
+    proxy.refuse_next(&["CreateFleet"], "InsufficientInstanceCapacity");
+    assert_eq!(stand.roll_out(1, Strategy::rolling(), 2).await, Outcome::Promoted);
+    let calls = proxy.calls();
+    for action in lost.iter().chain(&of_fleets) {
+        assert!(calls.get(*action) > before.get(*action), "{action} was not called: {calls:?}");
+    }
+    stand.assert_only(1, 2).await;
+}
+
+async fn lists_that_lag_mislead_nobody(kind: Fleets) {
+    let lag = Duration::from_millis(700);
+    let stand = Stand::new(kind, Options { lag, ..Options::default() }).await;
+    let config = stand.account.config().fleets(kind).list_lag(lag).build().unwrap();
+    let platform = stand::platform(&config);
+    let pace = Pace { list_lag: lag, ..platform.pace };
+    let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
+    for (number, strategy) in [Strategy::blue_green(), Strategy::rolling()].into_iter().enumerate() {
+        let rollout = engine.start(stand.spec(number, strategy, 3)).await.unwrap();
+        assert_eq!(stand.end(&rollout).await, Outcome::Promoted);
+    }
+    stand.assert_only(1, 3).await;
+}
+
 /// The most requests for each instance of a rollout that starts as many as it ends.
 const CALLS_PER_INSTANCE: usize = 3;
 
@@ -115,7 +165,10 @@ async fn two_hundred_instances_are_replaced_with_few_calls() {
     let mut before = 0;
     for number in [0, 1] {
         before = stand.account.proxy.calls().values().sum();
-        let rollout = engine.start(stand.spec(number, Strategy::blue_green(), SIZE)).await.unwrap();
+        // The emulator takes its time with so many instances.
+        let strategy = Strategy::blue_green().instance_deadline(Duration::from_mins(30));
+        let strategy = strategy.progress_deadline(Duration::from_mins(30));
+        let rollout = engine.start(stand.spec(number, strategy, SIZE)).await.unwrap();
         assert_eq!(rollout.wait().await.unwrap(), Outcome::Promoted);
     }
     let calls = stand.account.proxy.calls();

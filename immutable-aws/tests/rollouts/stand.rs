@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::support::{Account, Moto, Options, REGION, python, script};
 
 /// No rollout takes so long here.
-const LIMIT: Duration = Duration::from_mins(1);
+const LIMIT: Duration = Duration::from_mins(4);
 
 #[derive(Debug)]
 pub(crate) struct Stand {
