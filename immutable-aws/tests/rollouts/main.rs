@@ -6,6 +6,7 @@ mod stand;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -148,23 +149,24 @@ async fn lists_that_lag_mislead_nobody(kind: Fleets) {
     stand.assert_only(1, 3).await;
 }
 
-/// The most requests for each instance of a rollout that starts as many as it ends.
-const CALLS_PER_INSTANCE: usize = 3;
+/// The most that is changed for each hundred instances that are replaced: each is ended by a request of its own.
+const CHANGES_PER_HUNDRED: usize = 125;
+/// The most that is asked each time that the engine looks, of both fleets, the route and four hundred instances. How often it looks is a matter of time.
+const READS_PER_LOOK: usize = 20;
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the figure is what people want to see of it")]
 async fn two_hundred_instances_are_replaced_with_few_calls() {
     const SIZE: u32 = 200;
-    // Pages as large as those of AWS, and looks as often as the pace for AWS has them: a rollout here takes less time than there, so the looks are
-    // few, and what is counted is what grows with the fleet.
+    // Pages as large as those of AWS, and looks as often as the pace for AWS has them.
     let stand = Stand::new(Fleets::AutoScaling, Options { page: 1000, ..Options::default() }).await;
     let platform = stand.platform();
     let seconds = Duration::from_secs(5);
     let pace = Pace { observe: seconds, probe_starting: seconds, probe_running: seconds, ..platform.pace };
     let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
-    let mut before = 0;
+    let mut before = BTreeMap::new();
     for number in [0, 1] {
-        before = stand.account.proxy.calls().values().sum();
+        before = stand.account.proxy.calls();
         // The emulator takes its time with so many instances.
         let strategy = Strategy::blue_green().instance_deadline(Duration::from_mins(30));
         let strategy = strategy.progress_deadline(Duration::from_mins(30));
@@ -172,7 +174,11 @@ async fn two_hundred_instances_are_replaced_with_few_calls() {
         assert_eq!(rollout.wait().await.unwrap(), Outcome::Promoted);
     }
     let calls = stand.account.proxy.calls();
-    let made = calls.values().sum::<usize>() - before;
-    println!("{made} calls replaced {SIZE} instances; since the account was opened: {calls:?}");
-    assert!(made <= CALLS_PER_INSTANCE * SIZE as usize, "{made} calls: {calls:?}");
+    let made = |action: &str| calls[action] - before.get(action).copied().unwrap_or(0);
+    let (reads, changes): (Vec<_>, Vec<_>) = calls.keys().partition(|action| action.starts_with("Describe"));
+    let sum = |actions: &[&String]| actions.iter().map(|action| made(action)).sum::<usize>();
+    let (reads, changes, looks) = (sum(&reads), sum(&changes), made("DescribeListeners"));
+    println!("{changes} changes, and {reads} reads in {looks} looks, replaced {SIZE} instances: {calls:?}");
+    assert!(changes * 100 <= CHANGES_PER_HUNDRED * SIZE as usize, "{changes} changes: {calls:?}");
+    assert!(reads <= READS_PER_LOOK * looks, "{reads} reads in {looks} looks: {calls:?}");
 }
