@@ -149,10 +149,12 @@ async fn lists_that_lag_mislead_nobody(kind: Fleets) {
     stand.assert_only(1, 3).await;
 }
 
+/// The most requests for each instance that is replaced, of all kinds; 3.3 were measured. The rest is room for a slow machine, on which more is looked.
+const CALLS_PER_INSTANCE: usize = 5;
 /// The most that is changed for each hundred instances that are replaced: each is ended by a request of its own.
 const CHANGES_PER_HUNDRED: usize = 125;
-/// The most that is asked each time that the engine looks, of both fleets, the route and four hundred instances. How often it looks is a matter of time.
-const READS_PER_LOOK: usize = 20;
+/// The most that is asked each time that the engine looks, of both fleets, the route and four hundred instances: 14.4 were measured.
+const READS_PER_LOOK: usize = 16;
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the figure is what people want to see of it")]
@@ -179,6 +181,7 @@ async fn two_hundred_instances_are_replaced_with_few_calls() {
     let sum = |actions: &[&String]| actions.iter().map(|action| made(action)).sum::<usize>();
     let (reads, changes, looks) = (sum(&reads), sum(&changes), made("DescribeListeners"));
     println!("{changes} changes, and {reads} reads in {looks} looks, replaced {SIZE} instances: {calls:?}");
+    assert!(changes + reads <= CALLS_PER_INSTANCE * SIZE as usize, "{changes} changes, {reads} reads: {calls:?}");
     assert!(changes * 100 <= CHANGES_PER_HUNDRED * SIZE as usize, "{changes} changes: {calls:?}");
     assert!(reads <= READS_PER_LOOK * looks, "{reads} reads in {looks} looks: {calls:?}");
 }
