@@ -1,0 +1,11 @@
+//! Immutable rollouts on Google Cloud: golden images, fleets as managed instance groups, and traffic by weighted backend services of a load
+//! balancer.
+
+mod client;
+mod config;
+mod error;
+mod operation;
+mod ownership;
+
+pub use client::Clients;
+pub use config::{Config, ConfigBuilder, ConfigError, Location};
