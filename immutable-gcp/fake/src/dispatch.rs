@@ -23,7 +23,7 @@ pub(crate) struct Answer {
 /// Does what a request asks for.
 pub(crate) fn answer(world: &mut World, parts: &Parts, body: &Bytes) -> Answer {
     world.advance();
-    let path: Vec<String> = parts.uri.path().trim_start_matches('/').split('/').map(|part| decoded(part)).collect();
+    let path: Vec<String> = parts.uri.path().trim_start_matches('/').split('/').map(decoded).collect();
     let verb = parts.method.as_str();
     let Some((document, method)) = world.api.route(verb, &path) else {
         world.violation(format!("{verb} {}: no method of a Discovery document", parts.uri.path()));

@@ -91,7 +91,7 @@ fn term(text: &str) -> Result<(Term, &str), String> {
     let operator = operator.ok_or_else(|| format!("no operator that is understood before '{rest}'"))?;
     let (value, after) = literal(rest[operator.len()..].trim_start())?;
     let regex = || Regex::new(&format!("^(?:{value})$")).map_err(|error| format!("'{value}' is no pattern: {error}"));
-    let test = match operator {
+    let comparison = match operator {
         "eq " => Test::Matches(regex()?),
         "ne " => Test::Differs(regex()?),
         "=" => Test::Is(value.to_owned()),
@@ -99,7 +99,7 @@ fn term(text: &str) -> Result<(Term, &str), String> {
         _ if value == "*" => Test::Exists,
         _ => return Err(format!("':{value}' is not understood, only ':*'")),
     };
-    Ok((Term { field, test }, after))
+    Ok((Term { field, test: comparison }, after))
 }
 
 /// A value in quotes or without, and what stands behind it.

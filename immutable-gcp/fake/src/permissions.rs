@@ -17,11 +17,8 @@ pub(crate) fn of(call: &Call) -> String {
     let verb = match (resource, verb) {
         (_, "insert") => "create",
         (_, "aggregatedList") => "list",
-        (_, "patch") => "update",
-        ("instanceGroupManagers", "listManagedInstances") => "get",
-        ("instanceGroupManagers", "resize" | "deleteInstances" | "abandonInstances") => "update",
-        ("backendServices" | "regionBackendServices", "getHealth") => "get",
-        ("networkEndpointGroups", "listNetworkEndpoints") => "get",
+        (_, "getHealth" | "listManagedInstances" | "listNetworkEndpoints") => "get",
+        (_, "patch" | "resize" | "deleteInstances" | "abandonInstances") => "update",
         (_, verb) => verb,
     };
     format!("compute.{resource}.{verb}")

@@ -111,7 +111,6 @@ impl Check<'_> {
         }
         let kind = schema["type"].as_str().unwrap_or_default();
         match (kind, value) {
-            ("any", _) => {}
             ("object", Value::Object(fields)) => self.object(schema, fields, at),
             ("array", Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
@@ -119,7 +118,6 @@ impl Check<'_> {
                 }
             }
             ("string", Value::String(text)) => self.text(schema, text, at),
-            ("boolean", Value::Bool(_)) => {}
             ("integer", Value::Number(number)) => {
                 let fits = number.as_i64().is_some_and(|number| match schema["format"].as_str() {
                     Some("uint32") => u32::try_from(number).is_ok(),
@@ -129,7 +127,7 @@ impl Check<'_> {
                     self.note(at, &format!("{number} is no {}", schema["format"].as_str().unwrap_or("integer")));
                 }
             }
-            ("number", Value::Number(_)) => {}
+            ("any", _) | ("boolean", Value::Bool(_)) | ("number", Value::Number(_)) => {}
             ("number", Value::String(text)) if ["NaN", "Infinity", "-Infinity"].contains(&text.as_str()) => {}
             (kind, value) => self.note(at, &format!("should be of the type {kind}, but is {}", shown(value))),
         }

@@ -56,7 +56,7 @@ async fn a_group_makes_its_machines_of_the_template_in_all_zones() {
     assert_eq!(all(&members, "currentAction"), ["NONE"; 3]);
     let list = ask(&fake, "GET", "aggregated/instances?filter=labels.service%3Dweb", None).await;
     for (zone, here) in list["items"].as_object().unwrap() {
-        let expected = if zone.starts_with("zones/europe-west1-") { 1 } else { 0 };
+        let expected = usize::from(zone.starts_with("zones/europe-west1-"));
         assert_eq!(here["instances"].as_array().map_or(0, Vec::len), expected, "{zone}");
         assert_eq!(here.get("warning").is_some(), expected == 0);
     }

@@ -89,15 +89,9 @@ fn step(world: &mut World, group_path: &str, settings: &Value, group: &mut Group
         (Action::Deleting | Action::Abandoning, None) => {
             group.members.remove(name);
         }
-        (Action::Deleting, Some((_, status))) => {
-            if status != "STOPPING" {
-                machines::delete(world, &path);
-            }
-        }
-        (Action::Recreating, Some((id, status))) if member.replaced.as_ref() == Some(&id) => {
-            if status != "STOPPING" {
-                machines::delete(world, &path);
-            }
+        (Action::Deleting, Some((_, status))) if status != "STOPPING" => machines::delete(world, &path),
+        (Action::Recreating, Some((id, status))) if member.replaced.as_ref() == Some(&id) && status != "STOPPING" => {
+            machines::delete(world, &path);
         }
         (Action::Creating | Action::Recreating, None) => create(world, group_path, member, name),
         (Action::Creating | Action::Recreating, Some((_, status))) if status == "RUNNING" => {
