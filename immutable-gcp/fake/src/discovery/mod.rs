@@ -7,10 +7,12 @@
 mod method;
 mod schema;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{env, fs};
 
+use regex_lite::Regex;
 use serde_json::Value;
 
 pub(crate) use method::Method;
@@ -20,6 +22,8 @@ pub(crate) use method::Method;
 pub(crate) struct Document {
     name: String,
     schemas: Value,
+    /// Each pattern of the document that was looked at: making one takes longer than asking it.
+    patterns: Mutex<BTreeMap<String, Option<Regex>>>,
     methods: Vec<Method>,
 }
 
@@ -69,7 +73,16 @@ impl Document {
         let mut methods = Vec::new();
         method::collect(&document, document["servicePath"].as_str().unwrap_or_default(), &document, &mut methods);
         let name = document["name"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { name, schemas: document["schemas"].clone(), methods })
+        Ok(Self { name, schemas: document["schemas"].clone(), patterns: Mutex::default(), methods })
+    }
+
+    /// Whether a text is wholly like a pattern.
+    fn is_like(&self, pattern: &str, text: &str) -> bool {
+        let mut patterns = self.patterns.lock().unwrap_or_else(PoisonError::into_inner);
+        if !patterns.contains_key(pattern) {
+            patterns.insert(pattern.to_owned(), Regex::new(&format!("^(?:{pattern})$")).ok());
+        }
+        patterns[pattern].as_ref().is_some_and(|pattern| pattern.is_match(text))
     }
 
     /// Whether resources of this type have this field.
@@ -82,4 +95,16 @@ impl Document {
 fn target() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |target| workspace.join(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_document_says_what_to_run() {
+        let why = Document::load(Path::new("nowhere/compute.v1.json")).unwrap_err();
+        assert!(why.starts_with("nowhere/compute.v1.json cannot be read"), "{why}");
+        assert!(why.contains("`cargo xtask emulator`"), "{why}");
+    }
 }

@@ -106,6 +106,7 @@ impl World {
         }
         self.show(operation, "status", "DONE");
         self.show(operation, "progress", 100);
+        self.name_target(operation);
         let now = self.timestamp();
         self.show(operation, "endTime", now);
         if let Err(error) = result {
@@ -161,9 +162,6 @@ impl World {
             "insertTime": now,
             "startTime": now,
         });
-        if let Some(target) = self.get(&change.target).and_then(|target| target.get("id")) {
-            operation["targetId"] = target.clone();
-        }
         for place in ["zone", "region"] {
             if call.params.contains_key(place) {
                 operation[place] = link(&scope).into();
@@ -174,7 +172,17 @@ impl World {
             self.requests.insert(request.to_owned(), (call.clone(), path.clone()));
         }
         self.keep(&path, operation);
+        self.name_target(&path);
         path
+    }
+
+    /// Says which incarnation of its target an operation is about, once that is there.
+    fn name_target(&mut self, operation: &str) {
+        let Some(shown) = self.get(operation).filter(|shown| shown.get("targetId").is_none()) else { return };
+        let target = self.path_of(shown["targetLink"].as_str().unwrap_or_default());
+        if let Some(id) = self.get(&target).map(|target| target["id"].clone()) {
+            self.show(operation, "targetId", id);
+        }
     }
 }
 

@@ -36,6 +36,7 @@ async fn an_operation_has_its_effect_before_it_is_done() {
     let done = ask(&fake, "GET", &path(&operation), None).await;
     assert_eq!((&done["status"], &done["progress"]), (&json!("DONE"), &json!(100)));
     assert!(done["endTime"].is_string() && done.get("error").is_none());
+    assert_eq!(done["targetId"], made["id"]);
 }
 
 #[tokio::test]
