@@ -20,19 +20,18 @@
 mod client;
 mod config;
 mod error;
+mod guest;
 mod health_probe;
 mod image_builder;
 mod metric_source;
 mod platform;
 mod policy;
 mod provisioner;
-mod shell;
 mod tags;
 mod target_groups;
 #[cfg(test)]
 mod testing;
 mod traffic_switch;
-mod user_data;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Fleets, LifecycleHook};

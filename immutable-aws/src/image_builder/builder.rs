@@ -13,11 +13,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use immutable_core::model::{Fingerprint, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ImageSpec, OpContext, ProviderError};
+use immutable_guest::{Attempt, Build, Signal};
 use jiff::Timestamp;
 
 use super::ami::{self, Base};
-use super::recipe::Plan;
-use super::script::{self, Attempt, Signal};
+use super::user_data::user_data;
 use super::{ENSURE, told};
 use crate::config::Config;
 use crate::error::{failed, kind, unseen};
@@ -123,7 +123,7 @@ pub(super) async fn of_service(config: &Config, service: &ServiceName) -> Result
 pub(super) struct Order<'a> {
     pub(super) cx: &'a OpContext,
     pub(super) spec: &'a ImageSpec,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a Build,
     pub(super) base: Base,
     /// Builders of the recipe that have ended: a new one is not the one that they were.
     pub(super) gone: BTreeSet<&'a str>,
@@ -135,10 +135,10 @@ pub(super) async fn start(config: &Config, order: &Order<'_>, before: Effect) ->
     let (images, plan) = (&config.images, order.plan);
     let expires = expires_at(images.deadline, order.now);
     let gone: Vec<&str> = order.gone.iter().copied().collect();
-    let token = IdempotencyKey::of(&["builder", &plan.fingerprint.to_string(), &expires.to_string(), &gone.join(" ")]);
+    let token =
+        IdempotencyKey::of(&["builder", &plan.fingerprint().to_string(), &expires.to_string(), &gone.join(" ")]);
     let attempt = Attempt { nonce: token.as_str().to_owned(), deadline: images.deadline };
-    let user_data =
-        script::user_data(plan, &attempt).map_err(|problem| told(ErrorKind::InvalidRequest, problem, before))?;
+    let user_data = user_data(plan, &attempt).map_err(|problem| told(ErrorKind::InvalidRequest, problem, before))?;
     let tags = tags_of(order, &attempt, expires);
     let kind = images.instance_type.as_ref().or(config.launch.instance_types.first());
     let metadata = InstanceMetadataOptionsRequest::builder().http_tokens(HttpTokensState::Required).build();
@@ -150,7 +150,7 @@ pub(super) async fn start(config: &Config, order: &Order<'_>, before: Effect) ->
         .client_token(token.as_str())
         .min_count(1)
         .max_count(1)
-        .image_id(plan.base.id.as_str())
+        .image_id(plan.base().id.as_str())
         .set_instance_type(kind.map(|kind| InstanceType::from(kind.as_str())))
         .user_data(BASE64_STANDARD.encode(user_data))
         .metadata_options(metadata)
@@ -185,10 +185,10 @@ fn tags_of(order: &Order<'_>, attempt: &Attempt, expires: Timestamp) -> Tags {
     let spec = order.spec;
     let mut tags = ami::parent_tags(&order.base.parents);
     tags.extend(tags::tags([
-        ("Name", ami::name(&spec.service, &order.plan.fingerprint).as_str()),
+        ("Name", ami::name(&spec.service, &order.plan.fingerprint()).as_str()),
         (tags::SERVICE, spec.service.as_str()),
         (tags::ROLE, tags::BUILDER),
-        (tags::RECIPE, &order.plan.fingerprint.to_string()),
+        (tags::RECIPE, &order.plan.fingerprint().to_string()),
         (tags::NONCE, &attempt.nonce),
         (tags::EXPIRES_AT, &expires.to_string()),
         (tags::VERSION, &spec.version),

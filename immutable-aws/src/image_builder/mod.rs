@@ -3,14 +3,12 @@
 mod ami;
 mod builder;
 mod decision;
-mod install;
-mod recipe;
 mod removal;
-mod script;
 mod settings;
 mod spread;
 #[cfg(test)]
 mod tests;
+mod user_data;
 mod uses;
 
 use std::collections::BTreeSet;
@@ -21,14 +19,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use immutable_core::model::{Fingerprint, Image, ImageId, ImageLabels, NameError, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, ImageBuilder, ImageSpec, OpContext, Progress, ProviderError};
+use immutable_guest::{Build, Signal};
 use jiff::Timestamp;
 
 use self::builder::{Builder, Order};
 use self::decision::{Next, next};
-use self::recipe::Plan;
-use self::script::Signal;
 pub use self::settings::{ImageCopy, ImageSettings};
 use crate::config::Config;
+use crate::guest::EC2;
 use crate::tags;
 
 const ENSURE: &str = "build an image";
@@ -113,17 +111,17 @@ impl AmiBuilder {
     }
 
     /// Does the next step towards the image of a plan.
-    async fn step(&self, cx: &OpContext, spec: &ImageSpec, plan: &Plan) -> Result<Progress<Image>, ProviderError> {
+    async fn step(&self, cx: &OpContext, spec: &ImageSpec, plan: &Build) -> Result<Progress<Image>, ProviderError> {
         let (config, now) = (&self.config, (self.clock)());
         let deadline = config.images.deadline;
-        let amis = ami::own(&config.clients.ec2, ENSURE, ami::of_fingerprint(&plan.fingerprint)).await?;
+        let amis = ami::own(&config.clients.ec2, ENSURE, ami::of_fingerprint(&plan.fingerprint())).await?;
         let all = builder::of_service(config, &spec.service).await?;
         let (expired, kept): (Vec<&Builder>, Vec<&Builder>) = all.iter().partition(|builder| builder.is_expired(now));
         let before =
             builder::end(config, expired.into_iter().filter(|builder| builder.is_alive()), Effect::None).await?;
         let (alive, gone): (Vec<&Builder>, Vec<&Builder>) = kept
             .into_iter()
-            .filter(|builder| builder.is_for(&plan.fingerprint))
+            .filter(|builder| builder.is_for(&plan.fingerprint()))
             .partition(|builder| builder.is_alive());
 
         match next(&amis, &alive, deadline, now) {
@@ -168,13 +166,13 @@ impl AmiBuilder {
                     return Err(error);
                 }
                 // Of builds that have failed; what is held still goes another time.
-                let swept = removal::sweep(&config.clients.ec2, ENSURE, &plan.fingerprint, &amis, before).await?;
+                let swept = removal::sweep(&config.clients.ec2, ENSURE, &plan.fingerprint(), &amis, before).await?;
                 let before = swept.unwrap_or(Effect::Unknown);
                 let gone: BTreeSet<&str> = gone.iter().map(|builder| builder.id.as_str()).collect();
-                let base = ami::base(config, &plan.base, before).await?;
+                let base = ami::base(config, plan.base(), before).await?;
                 let is_ours = builder::start(config, &Order { cx, spec, plan, base, gone, now }, before).await?;
                 let by = if is_ours { "a builder" } else { "the builder that somebody else started" };
-                Ok(pending(format!("{by} to make {}", ami::name(&spec.service, &plan.fingerprint))))
+                Ok(pending(format!("{by} to make {}", ami::name(&spec.service, &plan.fingerprint()))))
             }
         }
     }
@@ -213,7 +211,8 @@ impl ImageBuilder for AmiBuilder {
     /// The builder goes on, and the next call for the same recipe goes on with it, whoever makes it. Without another call for the service it stays,
     /// switched off, and is paid for by its volume.
     async fn ensure(&self, cx: &OpContext, spec: &ImageSpec) -> Result<Progress<Image>, ProviderError> {
-        let plan = recipe::plan(spec).map_err(|problem| told(ErrorKind::InvalidRequest, problem, Effect::None))?;
+        let plan = Build::new(&EC2, spec);
+        let plan = plan.map_err(|refused| told(ErrorKind::InvalidRequest, refused.to_string(), Effect::None))?;
         self.step(cx, spec, &plan).await
     }
 

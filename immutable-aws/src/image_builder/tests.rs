@@ -24,7 +24,7 @@ async fn ensure(images: &AmiBuilder) -> Result<Progress<Image>, ProviderError> {
 }
 
 fn recipe() -> String {
-    recipe::plan(&spec()).unwrap().fingerprint.to_string()
+    Build::new(&EC2, &spec()).unwrap().fingerprint().to_string()
 }
 
 fn tag_set(tags: &[(&str, &str)]) -> String {

@@ -14,8 +14,8 @@ use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use super::survey::Parts;
 use crate::config::Config;
 use crate::error::failed;
+use crate::guest;
 use crate::tags::{self, Tags};
-use crate::user_data;
 
 /// The version that every fleet uses: the first, which is the only one that we make. Versions never change, so whatever somebody adds later
 /// or makes the default changes no fleet.
@@ -98,7 +98,7 @@ fn data(
     tags: &Tags,
 ) -> Result<RequestLaunchTemplateData, ProviderError> {
     let (launch, exceptions) = (&config.launch, &config.launch.exceptions);
-    let user_data = user_data::of(spec.release.launch())?;
+    let user_data = guest::user_data(spec.release.launch())?;
     let tokens = if exceptions.optional_imdsv2 {
         LaunchTemplateHttpTokensState::Optional
     } else {

@@ -1,18 +1,17 @@
 //! The script that makes an image on its builder, and the one line by which it tells how that went.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use flate2::{Compression, GzBuilder};
 use immutable_core::model::Fingerprint;
 
 use super::install::{ROOT, START, UNIT, start, unit};
-use super::recipe::{File, Part, Plan};
+use super::recipe::{Build, File, Part};
+use crate::Cloud;
+use crate::launch::{DIRECTORY, SERVICE};
 use crate::shell::{quote, write_file};
-use crate::user_data::{DIRECTORY, LIMIT, SERVICE};
 
 /// Where scripts are put before they run.
 const WORK: &str = "/var/lib/immutable-build";
@@ -22,22 +21,20 @@ const CONSOLE: &str = "/dev/console";
 /// As the user that the command runs as, where there is a program for that.
 const AS_SERVICE: &str = "$(command -v runuser >/dev/null && echo 'runuser -u immutable --')";
 
-/// What to do with files that do not fit.
-pub(super) const FETCH: &str = "it does not fit into the user data, of which EC2 takes 16384 bytes after compression: fetch it \
-                                in a script from your artifact store, with the builder's role";
-
 /// What belongs to one attempt to make an image.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    /// The word by which the output of this attempt is known.
-    pub(super) nonce: String,
-    /// How long it may take.
-    pub(super) deadline: Duration,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "the two are all that an attempt has of its own")]
+pub struct Attempt {
+    /// The word by which the output of this attempt is known: letters and digits.
+    pub nonce: String,
+    /// How long it may take, in whole seconds.
+    pub deadline: Duration,
 }
 
 /// How a build went.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "whoever hears one has to say what comes of it")]
+pub enum Signal {
     /// It is done, and this is the SHA-256 of what it has put into the image.
     Done(String),
     /// This step has failed.
@@ -49,8 +46,8 @@ pub(super) enum Signal {
 }
 
 impl Signal {
-    /// The first signal of an attempt in the output of its builder.
-    pub(super) fn read(console: &str, nonce: &str) -> Option<Self> {
+    /// The first signal of an attempt in what its builder has said, which may have anything else around it.
+    pub fn read(console: &str, nonce: &str) -> Option<Self> {
         let start = format!("immutable {nonce} ");
         let words = |line: &str| Some(line.split_once(&start)?.1.trim().to_owned());
         console.lines().filter_map(words).find_map(|words| match words.split_once(' ') {
@@ -63,34 +60,26 @@ impl Signal {
     }
 }
 
-/// The user data of a builder: the script, compressed, as cloud-init takes it. The same for the same plan and attempt.
-///
-/// # Errors
-/// What to do about a recipe that is too large.
-pub(super) fn user_data(plan: &Plan, attempt: &Attempt) -> Result<Vec<u8>, String> {
-    let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::best());
-    let written = encoder.write_all(text(plan, "", attempt).as_bytes()).and_then(|()| encoder.finish());
-    let data = written.map_err(|error| format!("the recipe cannot be compressed: {error}"))?;
-    if data.len() > LIMIT {
-        return Err(format!("the recipe has {} bytes: {FETCH}", data.len()));
-    }
-    Ok(data)
-}
-
 /// The script itself. Paths begin with `prefix`, which is empty on an instance.
-pub(super) fn text(plan: &Plan, prefix: &str, attempt: &Attempt) -> String {
-    let parts = plan.layers.iter().enumerate().map(|(index, part)| match part {
+pub(super) fn text(cloud: &Cloud, build: &Build, prefix: &str, attempt: &Attempt) -> String {
+    let parts = build.layers.iter().enumerate().map(|(index, part)| match part {
         Part::Files(files) => add_files(index, files, prefix),
         Part::Script(script) => run_script(index, script, prefix),
     });
     let parts: Vec<String> = parts.collect();
-    [begin(prefix, attempt), prepare(prefix), parts.concat(), install(plan, prefix), end(prefix)].concat()
+    let service = install(cloud, build, prefix);
+    [begin(cloud, prefix, attempt), prepare(prefix), parts.concat(), service, end(prefix)].concat()
 }
 
 /// Whatever happens from here on, the builder says so and switches itself off. The line is said more than once, because whatever else is
 /// written to the console at the same moment could break one.
-fn begin(prefix: &str, attempt: &Attempt) -> String {
+fn begin(cloud: &Cloud, prefix: &str, attempt: &Attempt) -> String {
     let Attempt { nonce, deadline } = attempt;
+    let tell = (cloud.builds.tell)(&format!("\"immutable {nonce} $1\""));
+    let stay = match cloud.builds.stays_on.as_secs() {
+        0 => String::new(),
+        seconds => format!("  sleep {seconds}\n"),
+    };
     let (console, seconds) = (quote(&format!("{prefix}{CONSOLE}")), deadline.as_secs());
     format!(
         r#"#!/bin/sh
@@ -105,7 +94,7 @@ stopped=
 say() {{
   for _ in 1 2 3; do
     printf '\nimmutable {nonce} %s\n' "$1" >>{console} || :
-    sleep 1
+{tell}    sleep 1
   done
 }}
 
@@ -123,7 +112,7 @@ finish() {{
 
 # Something that does not end must not keep the machine on.
 off() {{
-  poweroff || :
+{stay}  poweroff || :
   sleep 300
   poweroff -f
 }}
@@ -188,16 +177,16 @@ fn run_script(index: usize, script: &str, prefix: &str) -> String {
     )
 }
 
-fn install(plan: &Plan, prefix: &str) -> String {
+fn install(cloud: &Cloud, build: &Build, prefix: &str) -> String {
     let mut text = String::new();
-    for (file, content, mode) in [(START, start(prefix, &plan.command), "0755"), (UNIT, unit(), "0644")] {
+    for (file, content, mode) in [(START, start(cloud, prefix, &build.command), "0755"), (UNIT, unit(), "0644")] {
         let directory = file.rsplit_once('/').map_or("/", |(directory, _)| directory);
         let target = format!("{prefix}{file}");
         let write = write_file(&target, &content);
         let (directory, target) = (path(prefix, directory), quote(&target));
         let _ = write!(text, "\nstep=service\nmkdir -p {directory}\nrm -f {target}\n{write}chmod {mode} {target}\n");
     }
-    let program = plan.command.first().map(|program| path(prefix, &format!("{ROOT}/{program}"))).unwrap_or_default();
+    let program = build.command.first().map(|program| path(prefix, &format!("{ROOT}/{program}"))).unwrap_or_default();
     // What a script has made is only known here.
     let _ = write!(
         text,

@@ -1,7 +1,8 @@
 //! What a build leaves in an image beside the recipe's files: the service that runs its command on every instance.
 
+use crate::Cloud;
+use crate::launch::{CONFIG, DIRECTORY, OURS, SECRETS, SERVICE};
 use crate::shell::quote;
-use crate::user_data::{CONFIG, DIRECTORY, OURS, SECRETS, SERVICE};
 
 /// The image's root: where the recipe's files lie and its command runs.
 pub(super) const ROOT: &str = "/opt/immutable";
@@ -42,7 +43,8 @@ WantedBy=multi-user.target
 ///
 /// Secrets are read before anything of the configuration is known, so that none of it can change how they are read, and are put into the
 /// environment of the command and nowhere else. The program that reads them is in the base AMI.
-pub(super) fn start(prefix: &str, command: &[String]) -> String {
+pub(super) fn start(cloud: &Cloud, prefix: &str, command: &[String]) -> String {
+    let (functions, read) = (cloud.secrets.functions, cloud.secrets.read);
     let directory = quote(&format!("{prefix}{DIRECTORY}"));
     let root = quote(&format!("{prefix}{ROOT}"));
     let program = command.first().map(|program| quote(&format!("./{program}"))).unwrap_or_default();
@@ -53,15 +55,7 @@ pub(super) fn start(prefix: &str, command: &[String]) -> String {
 # Starts the command of this image with what its instance was launched with.
 set -eu
 
-# A full stop keeps the line feeds at the end of a secret.
-{OURS}read() {{
-  case $1 in
-    arn:*:secretsmanager:*) aws secretsmanager get-secret-value --region "$2" --secret-id "$1" --query SecretString --output text ;;
-    arn:*:ssm:*) aws ssm get-parameter --region "$2" --name "$1" --with-decryption --query Parameter.Value --output text ;;
-    *) echo "immutable: a secret has a reference that is not known here" >&2; return 1 ;;
-  esac </dev/null && printf .
-}}
-
+{functions}
 # A fleet that starts again and again must not ask all at the same time.
 {OURS}give_up() {{
   sleep "$(( $(od -An -N1 -tu1 /dev/urandom) % 30 ))"
@@ -74,16 +68,7 @@ set -eu
 '
 if [ -e "${OURS}directory/{SECRETS}" ]; then
   while read -r {OURS}name {OURS}reference; do
-    {OURS}region=${{{OURS}reference#*:*:*:}}
-    {OURS}value=$({OURS}read "${OURS}reference" "${{{OURS}region%%:*}}") || {OURS}give_up
-    {OURS}value=${{{OURS}value%.}}
-    # The line feed that the program itself writes behind it.
-    {OURS}value=${{{OURS}value%"${OURS}line_feed"}}
-    if [ "${OURS}value" = None ]; then
-      echo "immutable: ${OURS}name has no text: store it as a string that is not None" >&2
-      {OURS}give_up
-    fi
-    eval "{OURS}of_${OURS}name=\${OURS}value"
+{read}    eval "{OURS}of_${OURS}name=\${OURS}value"
     {OURS}names="${OURS}names ${OURS}name"
   done <"${OURS}directory/{SECRETS}"
 fi

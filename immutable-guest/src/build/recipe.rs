@@ -8,22 +8,48 @@ use std::path::Path;
 use immutable_core::model::{Fingerprint, Image};
 use immutable_core::provider::{FileCopy, ImageSpec, Layer};
 
-use super::script;
-
-/// A file that is larger fits into no user data, however well it can be compressed.
-const LARGEST_FILE: u64 = 256 * 1024;
-
-/// The longest value of a tag, in characters: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html>.
-const LONGEST_TAG: usize = 256;
+use super::script::{self, Attempt};
+use crate::{Builds, Cloud, Refused};
 
 /// A recipe that was checked, with the contents of its files.
 #[derive(Debug)]
-pub(super) struct Plan {
-    /// The identity of the image: of the service it is for, what it starts from, and all of the script that makes it.
-    pub(super) fingerprint: Fingerprint,
-    pub(super) base: Image,
+pub struct Build {
+    fingerprint: Fingerprint,
+    base: Image,
+    cloud: Cloud,
     pub(super) layers: Vec<Part>,
     pub(super) command: Vec<String>,
+}
+
+impl Build {
+    /// Checks all of a recipe that can be told without asking the cloud, and reads its files, which are small.
+    ///
+    /// # Errors
+    /// What is wrong with which field, and what to do.
+    pub fn new(cloud: &Cloud, spec: &ImageSpec) -> Result<Self, Refused> {
+        build(cloud, spec).map_err(Refused)
+    }
+
+    /// The identity of the image: of the service it is for, what it starts from, and all of the script that makes it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// What the image starts from.
+    pub fn base(&self) -> &Image {
+        &self.base
+    }
+
+    /// The script that makes the image when root runs it on a machine that was started from the base, and switches the machine off after that.
+    /// The same for the same recipe and attempt. Its second line is a comment with the nonce.
+    pub fn script(&self, attempt: &Attempt) -> String {
+        self.script_below("", attempt)
+    }
+
+    /// The same for a machine whose root is a directory.
+    pub(crate) fn script_below(&self, prefix: &str, attempt: &Attempt) -> String {
+        script::text(&self.cloud, self, prefix, attempt)
+    }
 }
 
 /// A layer of a checked recipe.
@@ -41,28 +67,28 @@ pub(super) struct File {
     pub(super) content: Vec<u8>,
 }
 
-/// Checks all that can be told without asking AWS. What is wrong with which field, and what to do, otherwise.
-pub(super) fn plan(spec: &ImageSpec) -> Result<Plan, String> {
-    let recipe = &spec.recipe;
+fn build(cloud: &Cloud, spec: &ImageSpec) -> Result<Build, String> {
+    let (recipe, terms) = (&spec.recipe, &cloud.builds);
     let Some(base) = recipe.base.clone() else {
-        return Err(
-            "base: name the AMI to start from, with AmiBuilder::base or an image that was built before".to_owned()
-        );
+        return Err(format!("base: {}", terms.base));
     };
     check_command(&recipe.command)?;
     check_targets(&recipe.layers)?;
     for (field, text) in [("version", Some(&spec.version)), ("commit", spec.commit.as_ref())] {
-        if text.is_some_and(|text| text.chars().count() > LONGEST_TAG) {
-            return Err(format!("{field}: has more than {LONGEST_TAG} characters, which no tag can hold: shorten it"));
+        let longest = terms.longest_label;
+        if text.is_some_and(|text| text.chars().count() > longest) {
+            return Err(format!("{field}: has more than {longest} characters, which no label can hold: shorten it"));
         }
     }
-    let layers = recipe.layers.iter().enumerate().map(|(index, layer)| part(index, layer)).collect::<Result<_, _>>()?;
-    let mut plan = Plan { fingerprint: Fingerprint::of(""), base, layers, command: recipe.command.clone() };
+    let layers = recipe.layers.iter().enumerate();
+    let layers = layers.map(|(index, layer)| part(terms, index, layer)).collect::<Result<_, _>>()?;
+    let (cloud, command) = (*cloud, recipe.command.clone());
+    let mut build = Build { fingerprint: Fingerprint::of(""), base, cloud, layers, command };
     // The same nonce and deadline for all: they are of the attempt, not of the image.
-    let made_by = script::text(&plan, "", &script::Attempt::default());
-    let identity = [spec.service.as_str(), plan.base.id.as_str(), &plan.base.fingerprint.to_string(), &made_by];
-    plan.fingerprint = Fingerprint::of(identity.join("\u{1f}"));
-    Ok(plan)
+    let made_by = build.script(&Attempt::default());
+    let identity = [spec.service.as_str(), build.base.id.as_str(), &build.base.fingerprint.to_string(), &made_by];
+    build.fingerprint = Fingerprint::of(identity.join("\u{1f}"));
+    Ok(build)
 }
 
 fn check_command(command: &[String]) -> Result<(), String> {
@@ -120,11 +146,11 @@ fn bad_path(path: &str) -> Option<&'static str> {
     }
 }
 
-fn part(index: usize, layer: &Layer) -> Result<Part, String> {
+fn part(terms: &Builds, index: usize, layer: &Layer) -> Result<Part, String> {
     match layer {
         Layer::Files(files) => {
             let read = |(position, file): (usize, &FileCopy)| {
-                let content = read(&file.source)
+                let content = read(terms, &file.source)
                     .map_err(|problem| format!("layers[{index}].files[{position}].source: {problem}"))?;
                 Ok(File { target: file.target.clone(), executable: file.executable, content })
             };
@@ -141,7 +167,7 @@ fn part(index: usize, layer: &Layer) -> Result<Part, String> {
     }
 }
 
-fn read(source: &Path) -> Result<Vec<u8>, String> {
+fn read(terms: &Builds, source: &Path) -> Result<Vec<u8>, String> {
     let name = source.to_string_lossy();
     let unreadable = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => format!("{name:?} does not exist: make it, or name another file"),
@@ -152,29 +178,22 @@ fn read(source: &Path) -> Result<Vec<u8>, String> {
     if !metadata.is_file() {
         return Err(format!("{name:?} is not a regular file: name one"));
     }
-    if metadata.len() > LARGEST_FILE {
-        return Err(format!("{name:?} has {} bytes: {}", metadata.len(), script::FETCH));
+    if metadata.len() > terms.largest_file {
+        return Err(format!("{name:?} has {} bytes: {}", metadata.len(), terms.too_large));
     }
     // Small enough to be read here, on a thread that may be an executor's.
     fs::read(source).map_err(unreadable)
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::path::PathBuf;
 
-    use immutable_core::provider::Recipe;
-
     use super::*;
+    use crate::testkit::spec;
+    use crate::tests::CLOUD;
 
-    pub(in crate::image_builder) fn spec(layers: Vec<Layer>, command: &[&str]) -> ImageSpec {
-        let command = command.iter().map(|&word| word.to_owned()).collect();
-        let base = Some(crate::AmiBuilder::base("ami-0a1b2c3d").unwrap());
-        let recipe = Recipe { base, layers, command };
-        ImageSpec { service: "web".parse().unwrap(), recipe, version: "1.0.0".into(), commit: Some("abc".into()) }
-    }
-
-    pub(in crate::image_builder) fn file(source: impl Into<PathBuf>, target: &str) -> FileCopy {
+    fn file(source: impl Into<PathBuf>, target: &str) -> FileCopy {
         FileCopy { source: source.into(), target: target.to_owned(), executable: true }
     }
 
@@ -187,7 +206,7 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("app");
         std::fs::write(&source, "one").unwrap();
-        let of = |spec: &ImageSpec| plan(spec).unwrap().fingerprint;
+        let of = |spec: &ImageSpec| Build::new(&CLOUD, spec).unwrap().fingerprint();
         let files = || Layer::Files(vec![file(&source, "bin/app")]);
         let usual = || spec(vec![files(), script("true")], &["bin/app", "-v"]);
         let first = of(&usual());
@@ -195,7 +214,7 @@ pub(super) mod tests {
         let mut not_executable = file(&source, "bin/app");
         not_executable.executable = false;
         let mut other_base = usual();
-        other_base.recipe.base = Some(crate::AmiBuilder::base("ami-1").unwrap());
+        other_base.recipe.base.as_mut().unwrap().id = "ami-1".parse().unwrap();
         let mut others = vec![
             of(&spec(vec![files(), script("false")], &["bin/app", "-v"])),
             of(&spec(vec![script("true"), files()], &["bin/app", "-v"])),
@@ -216,7 +235,7 @@ pub(super) mod tests {
         let source = directory.path().join("app");
         std::fs::write(&source, "one").unwrap();
         let large = directory.path().join("large");
-        std::fs::write(&large, vec![0; usize::try_from(LARGEST_FILE).unwrap() + 1]).unwrap();
+        std::fs::write(&large, vec![0; usize::try_from(CLOUD.builds.largest_file).unwrap() + 1]).unwrap();
         let to = |target: &str| spec(vec![Layer::Files(vec![file(&source, target)])], &["app"]);
         let from = |source: &Path| spec(vec![Layer::Files(vec![file(source, "app")])], &["app"]);
         let two = |one: &str, two: &str| {
@@ -225,7 +244,7 @@ pub(super) mod tests {
         let mut without_base = to("app");
         without_base.recipe.base = None;
         let cases = [
-            (without_base, "base: name the AMI"),
+            (without_base, "base: name one"),
             (spec(vec![], &[]), "command[0]: \"\" is empty"),
             (spec(vec![], &[""]), "command[0]: \"\" is empty"),
             (spec(vec![], &["/bin/sh"]), "command[0]: \"/bin/sh\" is absolute"),
@@ -243,15 +262,15 @@ pub(super) mod tests {
             ),
             (from(&directory.path().join("none")), "layers[0].files[0].source"),
             (from(directory.path()), "is not a regular file"),
-            (from(&large), "from your artifact store"),
+            (from(&large), "has 1025 bytes: fetch it"),
             (spec(vec![script(" \n")], &["app"]), "layers[0]: the script is empty"),
             (spec(vec![script("a\0")], &["app"]), "layers[0]: the script has a NUL"),
-            (ImageSpec { version: "x".repeat(257), ..to("app") }, "version: has more than 256 characters"),
+            (ImageSpec { version: "x".repeat(65), ..to("app") }, "version: has more than 64 characters"),
         ];
         for (spec, words) in cases {
-            let problem = plan(&spec).map(drop).expect_err(words);
+            let problem = Build::new(&CLOUD, &spec).map(drop).expect_err(words).to_string();
             assert!(problem.contains(words), "{problem:?} does not say {words:?}");
         }
-        assert!(plan(&two("bin", "bin")).is_ok(), "a later layer wins");
+        assert!(Build::new(&CLOUD, &two("bin", "bin")).is_ok(), "a later layer wins");
     }
 }
