@@ -6,7 +6,7 @@ use std::time::Duration;
 use immutable_gcp_fake::Options;
 use serde_json::{Value, json};
 
-use crate::client::{REGION, ask, group, quick, refused, send, slow, template, with_image};
+use crate::client::{REGION, ask, group, quick, refused, send, send_to, slow, template, with_image};
 
 const HALF_AN_HOUR: Duration = Duration::from_mins(30);
 const ID: &str = "requestId=f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
@@ -154,6 +154,16 @@ async fn what_is_not_permitted_is_refused_by_name() {
     let expected = "Required 'compute.instanceTemplates.delete' permission for 'projects/fake-project/global'";
     assert_eq!(body["error"]["message"], expected);
     assert_eq!(body["error"]["errors"][0]["reason"], "forbidden");
+}
+
+#[tokio::test]
+async fn what_is_public_can_be_read_and_not_changed() {
+    let fake = with_image(Options { permissions: Some(BTreeSet::new()), ..quick() });
+    let path = "/compute/v1/projects/debian-cloud/global/images/debian-12";
+    assert_eq!(send_to(&fake, "GET", path, None).await.unwrap().0, 404);
+    fake.put("projects/debian-cloud/global/images/debian-12", json!({ "status": "READY" }));
+    assert_eq!(send_to(&fake, "GET", path, None).await.unwrap().0, 200);
+    assert_eq!(send_to(&fake, "DELETE", path, None).await.unwrap().0, 403);
 }
 
 #[tokio::test]

@@ -85,6 +85,54 @@ async fn managed_instances_have_pages_if_the_group_says_so() {
 }
 
 #[tokio::test]
+async fn a_list_of_all_zones_has_pages() {
+    let fake = fleet(Options { page: 2, ..quick() }, |_| {}).await;
+    let count = |list: &Value| -> usize {
+        let zones = list["items"].as_object().unwrap().values();
+        zones.map(|zone| zone["instances"].as_array().map_or(0, Vec::len)).sum()
+    };
+    let first = ask(&fake, "GET", "aggregated/instances", None).await;
+    let next = first["nextPageToken"].as_str().unwrap();
+    let second = ask(&fake, "GET", &format!("aggregated/instances?pageToken={next}"), None).await;
+    assert_eq!((count(&first), count(&second), second.get("nextPageToken")), (2, 1, None));
+}
+
+#[tokio::test]
+async fn a_zonal_group_stays_in_its_zone() {
+    let fake = with_image(quick());
+    let path = "zones/us-central1-a/instanceGroupManagers";
+    ask(&fake, "POST", "global/instanceTemplates", Some(template("web"))).await;
+    ask(&fake, "POST", path, Some(group("web", "web", 2))).await;
+    let list = ask(&fake, "POST", &format!("{path}/web/listManagedInstances"), None).await;
+    let members = list["managedInstances"].as_array().unwrap();
+    assert!(members.iter().all(|member| machine(member).starts_with("zones/us-central1-a/instances/web-")), "{list}");
+    assert_eq!(members.len(), 2);
+    let operation = ask(&fake, "POST", &format!("{path}/web/resize?size=0"), None).await;
+    assert!(operation["zone"].as_str().unwrap().ends_with("/zones/us-central1-a"));
+    assert_eq!(operation["operationType"], "compute.instanceGroupManagers.resize");
+    let listed = ask(&fake, "GET", path, None).await;
+    assert_eq!(
+        (&listed["kind"], &listed["items"][0]["targetSize"]),
+        (&json!("compute#instanceGroupManagerList"), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn a_group_that_need_not_be_even_avoids_a_zone_without_stock() {
+    let fake = with_image(quick());
+    fake.set_out_of_stock("europe-west1-c", true);
+    ask(&fake, "POST", "global/instanceTemplates", Some(template("web"))).await;
+    let mut body = group("web", "web", 4);
+    let zones: Vec<Value> =
+        ["b", "c"].iter().map(|zone| json!({ "zone": format!("zones/europe-west1-{zone}") })).collect();
+    body["distributionPolicy"] = json!({ "targetShape": "ANY", "zones": zones });
+    ask(&fake, "POST", &groups(), Some(body)).await;
+    let members = managed(&fake).await;
+    assert!(members.iter().all(|member| machine(member).starts_with("zones/europe-west1-b/")), "{members:?}");
+    assert_eq!(members.len(), 4);
+}
+
+#[tokio::test]
 async fn named_instances_go_and_the_group_shrinks_by_them() {
     let fake = fleet(quick(), |_| {}).await;
     fake.skip(HOUR);
@@ -95,7 +143,11 @@ async fn named_instances_go_and_the_group_shrinks_by_them() {
     assert_eq!(left[1]["instanceStatus"], "STOPPING");
     let again = delete_instances(&fake, json!({ "instances": [machine(&members[1])] })).await;
     assert_eq!(again["error"]["errors"][0]["code"], "INVALID_FIELD_VALUE", "it goes already: {again}");
-    let skipped = json!({ "instances": [machine(&members[1])], "skipInstancesOnValidationError": true });
+    let unknown = "zones/europe-west1-b/instances/web-none";
+    let failed = delete_instances(&fake, json!({ "instances": [members[0]["instance"], unknown] })).await;
+    assert_eq!(failed["httpErrorStatusCode"], 400, "{failed}");
+    assert_eq!(managed(&fake).await[0]["currentAction"], "NONE", "all of them or none");
+    let skipped = json!({ "instances": [machine(&members[1]), unknown], "skipInstancesOnValidationError": true });
     assert_eq!(delete_instances(&fake, skipped).await.get("error"), None);
     fake.skip(HOUR);
     assert_eq!(all(&managed(&fake).await, "name"), [all(&members, "name")[0], all(&members, "name")[2]]);
@@ -158,6 +210,23 @@ async fn what_fails_is_repaired_as_another_machine_of_the_same_name() {
         assert_eq!(old["name"], new["name"]);
         assert_ne!(old["id"], new["id"]);
     }
+}
+
+#[tokio::test]
+async fn a_new_machine_has_time_to_become_healthy() {
+    let second = HOUR;
+    let fake = fleet(Options { second, ..quick() }, |body| {
+        body["autoHealingPolicies"] = json!([{ "healthCheck": "global/healthChecks/web", "initialDelaySec": 10 }]);
+    })
+    .await;
+    let path = machine(&managed(&fake).await[0]);
+    fake.set_ill(&path, true);
+    fake.skip(HOUR + second * 9);
+    let waiting = managed(&fake).await;
+    assert_eq!((&waiting[0]["currentAction"], &waiting[1]["currentAction"]), (&json!("VERIFYING"), &json!("NONE")));
+    assert_eq!(waiting[0]["instanceHealth"][0]["detailedHealthState"], "UNHEALTHY");
+    fake.skip(second);
+    assert_eq!(managed(&fake).await[0]["currentAction"], "RECREATING");
 }
 
 #[tokio::test]
@@ -229,6 +298,11 @@ async fn an_instance_needs_an_image_that_is_there() {
     });
     assert_eq!(refused(&fake, "POST", zone, Some(body.clone())).await, (404, "notFound".to_owned()));
     body["disks"][0]["initializeParams"]["sourceImage"] = "global/images/family/web".into();
+    fake.set_out_of_stock("europe-west1-b", true);
+    let failed = ask(&fake, "POST", zone, Some(body.clone())).await;
+    assert_eq!(failed["error"]["errors"][0]["code"], "ZONE_RESOURCE_POOL_EXHAUSTED");
+    assert_eq!(failed["httpErrorStatusCode"], 503);
+    fake.set_out_of_stock("europe-west1-b", false);
     ask(&fake, "POST", zone, Some(body)).await;
     let disk = fake.get("zones/europe-west1-b/disks/builder").unwrap();
     assert!(disk["sourceImage"].as_str().unwrap().ends_with("/global/images/web-1"));
