@@ -86,6 +86,20 @@ async fn aws_build_image_builds_a_recipe_once() {
     check("aws_build_image", &["--emulator"], &["is the image of 1.0.0", "the same recipe again is ami-"]).await;
 }
 
+#[cfg(feature = "gcp")]
+#[tokio::test]
+async fn gcp_canary_replaces_one_image_by_the_next() {
+    let expected = ["canary of web to release", "web-1 has all of the traffic", "web-2 has all of the traffic"];
+    check("gcp_canary", &["--emulator"], &expected).await;
+}
+
+#[cfg(feature = "gcp")]
+#[tokio::test]
+async fn gcp_build_image_builds_a_recipe_once() {
+    let expected = ["is the image of 1.0.0", "the same recipe again is projects/"];
+    check("gcp_build_image", &["--emulator"], &expected).await;
+}
+
 #[tokio::test]
 async fn mock_providers_tests_a_deploy_step() {
     let expected = ["refused: desired: 3 instances", "1.0 needs a person", "2.0 was rolled back", "All as expected."];
