@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str =
     "usage: cargo xtask test                             formatting, lints, documentation, all tests, the examples
-       cargo xtask emulator                         what single tests of immutable-aws need: moto, under target/
+       cargo xtask emulator                         what single tests of immutable-aws and immutable-gcp need, under target/
        cargo xtask simulate --seeds N [--from N]    that many random rollouts on a cloud that fails
        cargo xtask simulate --seed N                one of them
        cargo xtask simulate --crashes               drivers killed at every pair of points";
@@ -49,12 +49,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Installs what the tests for AWS talk to.
+/// Installs what the tests of the providers talk to.
 #[allow(clippy::print_stdout, reason = "it talks to a person")]
 fn emulator() -> ExitCode {
-    println!("== emulator of AWS");
+    println!("== emulators");
     if let Err(error) = emulator::install() {
-        println!("== emulator of AWS: {error}");
+        println!("== emulators: {error}");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
