@@ -4,8 +4,11 @@
 mod client;
 mod config;
 mod error;
+mod health_probe;
+mod on_route;
 mod operation;
 mod ownership;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Location};
+pub use health_probe::{BackendHealthProbe, GroupHealthProbe};
