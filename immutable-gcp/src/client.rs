@@ -6,6 +6,7 @@ use google_cloud_auth::credentials::Credentials;
 use google_cloud_compute_v1::client as compute;
 use google_cloud_gax::client_builder::Error as BuildError;
 use google_cloud_gax::retry_policy::NeverRetry;
+use google_cloud_monitoring_v3::client::MetricService;
 
 use crate::ConfigError;
 
@@ -24,6 +25,7 @@ pub struct Clients {
     pub instance_group_managers: compute::InstanceGroupManagers,
     pub instance_templates: compute::InstanceTemplates,
     pub instances: compute::Instances,
+    pub metrics: MetricService,
     pub network_endpoint_groups: compute::NetworkEndpointGroups,
     pub region_backend_services: compute::RegionBackendServices,
     pub region_instance_group_managers: compute::RegionInstanceGroupManagers,
@@ -68,6 +70,7 @@ impl Clients {
             instance_group_managers: client!(compute::InstanceGroupManagers),
             instance_templates: client!(compute::InstanceTemplates),
             instances: client!(compute::Instances),
+            metrics: client!(MetricService),
             network_endpoint_groups: client!(compute::NetworkEndpointGroups),
             region_backend_services: client!(compute::RegionBackendServices),
             region_instance_group_managers: client!(compute::RegionInstanceGroupManagers),

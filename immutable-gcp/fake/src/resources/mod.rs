@@ -4,6 +4,7 @@ pub(crate) mod groups;
 mod images;
 mod instances;
 pub(crate) mod machines;
+pub(crate) mod monitoring;
 mod operations;
 mod places;
 mod templates;
@@ -24,6 +25,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Result<Value, Failure> {
         "instanceTemplates" => templates::handle(world, call, verb),
         "instances" => instances::handle(world, call, verb),
         "regions" | "zones" => places::handle(world, call, verb),
+        "timeSeries" => monitoring::handle(world, call, verb),
         _ => unknown(world, call),
     }
 }

@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::permissions;
 use crate::resources::groups::Groups;
 use crate::resources::machines::Machines;
+use crate::resources::monitoring::Measured;
 
 pub(crate) use changes::Change;
 pub(crate) use pages::Row;
@@ -37,6 +38,8 @@ pub(crate) struct World {
     pub(crate) machines: Machines,
     /// What managed instance groups know beside what they show.
     pub(crate) groups: Groups,
+    /// What load balancers have measured.
+    pub(crate) measured: Vec<Measured>,
     resources: BTreeMap<String, Value>,
     /// What lists still show of what is gone, and what they do not show yet.
     lag: store::Lag,
@@ -56,6 +59,7 @@ impl World {
             calls: BTreeMap::new(),
             machines: Machines::default(),
             groups: Groups::default(),
+            measured: Vec::new(),
             resources: BTreeMap::new(),
             lag: store::Lag::default(),
             requests: BTreeMap::new(),

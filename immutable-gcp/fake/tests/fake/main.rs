@@ -6,3 +6,4 @@ mod client;
 mod core;
 mod documents;
 mod fleets;
+mod monitoring;
