@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::URL_SAFE;
 use serde_json::{Value, json};
 
 use super::World;
@@ -142,7 +142,7 @@ impl World {
 
     /// A new fingerprint.
     pub(crate) fn fingerprint(&mut self) -> String {
-        STANDARD.encode(self.serial().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
+        URL_SAFE.encode(self.serial().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes())
     }
 }
 
