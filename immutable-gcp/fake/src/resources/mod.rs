@@ -1,5 +1,7 @@
 //! What the fake knows to do: a module for each kind of resource.
 
+mod backend_services;
+pub(crate) mod endpoint_groups;
 pub(crate) mod groups;
 mod images;
 mod instances;
@@ -7,7 +9,9 @@ pub(crate) mod machines;
 pub(crate) mod monitoring;
 mod operations;
 mod places;
+pub(crate) mod requests;
 mod templates;
+mod url_maps;
 
 use serde_json::Value;
 
@@ -19,11 +23,14 @@ use crate::world::World;
 pub(crate) fn handle(world: &mut World, call: &Call) -> Result<Value, Failure> {
     let (resource, verb) = call.name();
     match resource {
+        "backendServices" | "regionBackendServices" => backend_services::handle(world, call, verb),
         "globalOperations" | "regionOperations" | "zoneOperations" => operations::handle(world, call, verb),
         "images" => images::handle(world, call, verb),
         "instanceGroupManagers" | "regionInstanceGroupManagers" => groups::handle(world, call, verb),
         "instanceTemplates" => templates::handle(world, call, verb),
         "instances" => instances::handle(world, call, verb),
+        "networkEndpointGroups" => endpoint_groups::handle(world, call, verb),
+        "regionUrlMaps" | "urlMaps" => url_maps::handle(world, call, verb),
         "regions" | "zones" => places::handle(world, call, verb),
         "timeSeries" => monitoring::handle(world, call, verb),
         _ => unknown(world, call),
@@ -39,4 +46,5 @@ pub(crate) fn unknown(world: &mut World, call: &Call) -> Result<Value, Failure> 
 /// Brings what acts on its own to where it is now: after each thing that happened.
 pub(crate) fn settle(world: &mut World) {
     groups::settle(world);
+    endpoint_groups::settle(world);
 }

@@ -17,9 +17,11 @@ use crate::failure::Failure;
 use crate::faults::Faults;
 use crate::options::Options;
 use crate::permissions;
+use crate::resources::endpoint_groups::Endpoints;
 use crate::resources::groups::Groups;
 use crate::resources::machines::Machines;
 use crate::resources::monitoring::Measured;
+use crate::resources::requests::Requests;
 
 pub(crate) use changes::Change;
 pub(crate) use pages::Row;
@@ -40,6 +42,10 @@ pub(crate) struct World {
     pub(crate) groups: Groups,
     /// What load balancers have measured.
     pub(crate) measured: Vec<Measured>,
+    /// Who is in which group of network endpoints.
+    pub(crate) endpoints: Endpoints,
+    /// What balancers know of the requests of their clients.
+    pub(crate) traffic: Requests,
     resources: BTreeMap<String, Value>,
     /// What lists still show of what is gone, and what they do not show yet.
     lag: store::Lag,
@@ -60,6 +66,8 @@ impl World {
             machines: Machines::default(),
             groups: Groups::default(),
             measured: Vec::new(),
+            endpoints: Endpoints::default(),
+            traffic: Requests::default(),
             resources: BTreeMap::new(),
             lag: store::Lag::default(),
             requests: BTreeMap::new(),
