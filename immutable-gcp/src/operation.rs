@@ -30,7 +30,7 @@ const TOLD_FOR: Duration = Duration::from_secs(10);
 const LOOKED_AT: u32 = 50;
 
 /// Where a thing is, and so its operations.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     Global,
     Region(String),
@@ -102,13 +102,15 @@ impl Change<'_> {
 
     /// The id of the attempt that follows this operation: a UUID of version 8, made of what it is for (RFC 9562, section 5.8).
     fn id(&self, before: &str) -> String {
-        let parts = [self.key.as_str(), self.step, &self.target, before].join("\u{1f}");
+        // Things in several zones have one name.
+        let place = format!("{:?}", self.scope);
+        let parts = [self.key.as_str(), self.step, &place, &self.target, before].join("\u{1f}");
         let hex = Fingerprint::of(parts).to_string();
         format!("{}-{}-8{}-8{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..32])
     }
 
     /// The newest operations on the thing, the newest first.
-    async fn operations(&self) -> Result<Vec<Operation>, ProviderError> {
+    pub(crate) async fn operations(&self) -> Result<Vec<Operation>, ProviderError> {
         let (clients, project) = (&self.config.clients, &self.config.project);
         // The hosts of links differ with the name by which the API is called.
         let place = match self.scope {

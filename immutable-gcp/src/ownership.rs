@@ -14,7 +14,7 @@ pub(crate) const SERVICE: &str = "immutable-service";
 pub(crate) const FLEET: &str = "immutable-fleet";
 
 /// Every name of ours begins like this.
-const PREFIX: &str = "im-";
+pub(crate) const PREFIX: &str = "im-";
 
 /// The longest name of a group, which has to leave five characters for the names of its instances:
 /// <https://docs.cloud.google.com/compute/docs/naming-resources>.

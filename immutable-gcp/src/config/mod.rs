@@ -2,6 +2,7 @@
 
 mod env;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use immutable_core::health::HttpProbe;
@@ -9,6 +10,7 @@ use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 use crate::Clients;
+use crate::traffic_switch::Turns;
 
 /// A setting that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +97,8 @@ pub struct Config {
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
     pub(crate) metric_lag: Duration,
+    pub(crate) weight_lag: Duration,
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// What instances are launched with, beside their release.
@@ -153,6 +157,8 @@ impl Config {
             max_fleet_size: 1000,
             list_lag: Duration::from_secs(10),
             metric_lag: Duration::from_mins(4),
+            weight_lag: Duration::from_mins(1),
+            turns: Arc::default(),
         })
     }
 
@@ -271,6 +277,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long it takes until new weights are in use at every proxy; one minute unless said otherwise, at most ten. Members whose fleet has
+    /// lost its traffic stay that long. Google gives no figure: changes of a global balancer usually take less.
+    pub fn weight_lag(mut self, lag: Duration) -> Self {
+        self.0.weight_lag = lag;
+        self
+    }
+
     /// Gives the instances external addresses.
     pub fn with_external_addresses(mut self) -> Self {
         self.0.launch.exceptions.external_address = true;
@@ -319,6 +332,7 @@ impl ConfigBuilder {
         hold("port", config.port != 0, "must be from 1 to 65535")?;
         hold("max_fleet_size", config.max_fleet_size > 0, "must be at least 1")?;
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
+        hold("weight_lag", config.weight_lag <= Duration::from_mins(10), "must be at most 10 minutes")?;
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
         HttpProbe::get(path).build().map_err(|error| ConfigError::new("health_path", error.to_string()))?;
@@ -397,6 +411,7 @@ pub(crate) mod tests {
             (good.clone().port(0), "port: must be from 1 to 65535"),
             (good.clone().max_fleet_size(0), "max_fleet_size: must be at least 1"),
             (good.clone().list_lag(Duration::from_mins(6)), "list_lag: must be at most 5 minutes"),
+            (good.clone().weight_lag(Duration::from_mins(11)), "weight_lag: must be at most 10 minutes"),
             (good.clone().health_path("health"), "health_path: must start with a slash"),
         ];
         for (builder, problem) in cases {
