@@ -18,6 +18,8 @@ pub struct Options {
     pub boot_time: Duration,
     /// How long a machine takes to stop or to be deleted.
     pub stop_time: Duration,
+    /// How long a group takes to see that a machine of it has stopped or is gone.
+    pub notice_time: Duration,
     /// How long what runs takes to be found healthy.
     pub health_time: Duration,
     /// How long a second of the API lasts, such as one of a `drainingTimeoutSec`.
@@ -45,6 +47,7 @@ impl Default for Options {
             operation_time: Duration::from_millis(50),
             boot_time: Duration::from_millis(100),
             stop_time: Duration::from_millis(50),
+            notice_time: Duration::from_millis(50),
             health_time: Duration::from_millis(100),
             second: Duration::from_millis(10),
             list_lag: Duration::ZERO,

@@ -26,6 +26,18 @@ impl Fake {
         });
     }
 
+    /// Turns a machine off at once, as when its host is lost: `zones/z/instances/i`. Whether there is such a machine.
+    pub fn kill(&self, instance: &str) -> bool {
+        self.world(|world| {
+            let path = world.path_of(instance);
+            let is_there = world.get(&path).is_some();
+            if is_there {
+                stopped(world, &path);
+            }
+            is_there
+        })
+    }
+
     /// Makes a zone run out of machines of every type, or have them again.
     pub fn set_out_of_stock(&self, zone: &str, short: bool) {
         self.world(|world| {

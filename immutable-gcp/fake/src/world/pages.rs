@@ -105,6 +105,13 @@ impl World {
                 let regions = regions.map(|(region, _)| format!("regions/{region}"));
                 regions.chain(["global".to_owned()]).collect()
             }
+            "instanceGroupManagers" => {
+                let places = |(region, zones): (&String, &Vec<String>)| {
+                    let zones = zones.iter().map(|zone| format!("zones/{zone}"));
+                    zones.chain([format!("regions/{region}")]).collect::<Vec<_>>()
+                };
+                regions.flat_map(places).collect()
+            }
             _ => regions.flat_map(|(_, zones)| zones).map(|zone| format!("zones/{zone}")).collect(),
         }
     }

@@ -20,7 +20,8 @@ pub(crate) fn slow() -> Options {
 
 /// A fake where operations are done when they are answered.
 pub(crate) fn quick() -> Options {
-    Options { operation_time: std::time::Duration::ZERO, page: 500, ..slow() }
+    let none = std::time::Duration::ZERO;
+    Options { operation_time: none, notice_time: none, page: 500, ..slow() }
 }
 
 /// Sends a request; the path is that after `projects/<project>/`. No answer: the connection broke.

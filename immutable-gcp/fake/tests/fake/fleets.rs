@@ -230,6 +230,39 @@ async fn a_new_machine_has_time_to_become_healthy() {
 }
 
 #[tokio::test]
+async fn a_machine_that_went_off_is_off_until_its_group_sees_it() {
+    let fake = fleet(Options { notice_time: HOUR, ..quick() }, |_| {}).await;
+    fake.skip(HOUR);
+    let members = managed(&fake).await;
+    assert!(fake.kill(&machine(&members[0])) && !fake.kill("zones/europe-west1-b/instances/none"));
+    let off = &managed(&fake).await[0];
+    assert_eq!((&off["instanceStatus"], &off["currentAction"]), (&json!("TERMINATED"), &json!("NONE")));
+    fake.skip(HOUR);
+    assert_eq!(managed(&fake).await[0]["currentAction"], "RECREATING");
+    fake.skip(HOUR * 2);
+    let repaired = &managed(&fake).await[0];
+    assert_eq!((&repaired["instanceStatus"], &repaired["currentAction"]), (&json!("RUNNING"), &json!("NONE")));
+    assert_ne!(repaired["id"], members[0]["id"]);
+}
+
+#[tokio::test]
+async fn groups_of_all_places_are_in_one_list_and_tell_what_their_instances_are_of() {
+    let fake = fleet(quick(), |_| {}).await;
+    let zonal = "zones/us-central1-a";
+    ask(&fake, "POST", &format!("{zonal}/instanceGroupManagers"), Some(group("alone", "web", 1))).await;
+    let list = ask(&fake, "GET", "aggregated/instanceGroupManagers?filter=name%20eq%20.*", None).await;
+    for (place, here) in list["items"].as_object().unwrap() {
+        let expected = usize::from([zonal, &format!("regions/{REGION}")].contains(&place.as_str()));
+        assert_eq!(here["instanceGroupManagers"].as_array().map_or(0, Vec::len), expected, "{place}");
+    }
+    let member = &managed(&fake).await[0];
+    assert!(fake.set_template(&machine(member), "global/instanceTemplates/other"));
+    let template = managed(&fake).await[0]["version"]["instanceTemplate"].clone();
+    assert!(template.as_str().unwrap().ends_with("/global/instanceTemplates/other"), "{template}");
+    assert!(!fake.set_template("zones/europe-west1-b/instances/none", "global/instanceTemplates/other"));
+}
+
+#[tokio::test]
 async fn a_group_that_must_not_repair_does_not() {
     let fake = fleet(quick(), |body| {
         body["instanceLifecyclePolicy"] = json!({ "defaultActionOnFailure": "DO_NOTHING" });

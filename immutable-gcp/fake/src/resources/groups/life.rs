@@ -153,7 +153,7 @@ fn runs(world: &mut World, settings: &Value, member: &mut Member) {
 }
 
 /// Looks after an instance that ran: whether it is well, and whether it is to be repaired.
-fn watch(world: &World, settings: &Value, member: &mut Member, path: &str, machine: Option<(Value, Value)>) {
+fn watch(world: &mut World, settings: &Value, member: &mut Member, path: &str, machine: Option<(Value, Value)>) {
     let policy = &settings["autoHealingPolicies"][0];
     let since = member.runs.unwrap_or_default();
     let ill = machines::is_ill(world, path);
@@ -166,17 +166,27 @@ fn watch(world: &World, settings: &Value, member: &mut Member, path: &str, machi
     };
     let late = world.now() >= since + initial_delay(world, policy).max(world.options.health_time);
     let (id, fails) = match machine {
-        None => (None, repairs),
-        Some((id, status)) if status == "TERMINATED" => (Some(id), repairs),
-        Some((id, status)) => {
+        Some((id, status)) if status != "TERMINATED" => {
+            member.off = None;
             (Some(id), status == "RUNNING" && policy["healthCheck"].is_string() && ill && late && heals)
         }
+        machine => (machine.map(|(id, _)| id), repairs && is_noticed(world, member)),
     };
     if fails {
-        (member.action, member.replaced, member.runs) = (Action::Recreating, id, None);
+        (member.action, member.replaced, member.runs, member.off) = (Action::Recreating, id, None, None);
     } else if member.action == Action::Verifying && !ill && world.now() >= since + world.options.health_time {
         member.action = Action::None;
     }
+}
+
+/// Whether it is so long ago that a machine went off that the group sees it.
+fn is_noticed(world: &mut World, member: &mut Member) -> bool {
+    let (now, time) = (world.now(), world.options.notice_time);
+    if member.off.is_none() {
+        // Looked at again then.
+        world.after(time, |_| {});
+    }
+    now >= *member.off.get_or_insert(now) + time
 }
 
 /// How long a new machine's failed health checks do not count.

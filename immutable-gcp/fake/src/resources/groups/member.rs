@@ -60,12 +60,14 @@ pub(super) struct Member {
     pub(super) replaced: Option<Value>,
     /// Since when the machine runs.
     pub(super) runs: Option<Duration>,
+    /// Since when the machine is off, as long as the group does nothing about it.
+    pub(super) off: Option<Duration>,
 }
 
 impl Member {
     pub(super) fn new(zone: String, template: String) -> Self {
         let action = Action::Creating;
-        Self { zone, template, action, error: None, retry: Duration::ZERO, replaced: None, runs: None }
+        Self { zone, template, action, error: None, retry: Duration::ZERO, replaced: None, runs: None, off: None }
     }
 
     /// The path of its machine.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::unknown;
+use crate::Fake;
 use crate::call::Call;
 use crate::failure::{Failure, OperationError};
 use crate::world::{Change, World, link, merge, name};
@@ -33,12 +34,29 @@ struct Group {
     ends: bool,
 }
 
+impl Fake {
+    /// Has a group hold that an instance of it is made of another template, as after somebody applied that one to it by hand:
+    /// `zones/z/instances/i`, `global/instanceTemplates/t`. Whether there is such an instance in any group.
+    pub fn set_template(&self, instance: &str, template: &str) -> bool {
+        self.world(|world| {
+            let (path, template) = (world.path_of(instance), world.path_of(template));
+            let mut groups = std::mem::take(&mut world.groups);
+            let members = groups.0.values_mut().flat_map(|group| &mut group.members);
+            let member = members.map(|(name, member)| (member.path(world, name), member)).find(|(at, _)| *at == path);
+            let found = member.map(|(_, member)| member.template = template).is_some();
+            world.groups = groups;
+            found
+        })
+    }
+}
+
 pub(super) fn handle(world: &mut World, call: &Call, verb: &str) -> Result<Value, Failure> {
     let path = call.params.get("instanceGroupManager").map(|name| format!("{}/{COLLECTION}/{name}", call.scope()));
     let Some(path) = path else {
         return match (verb, call.params.contains_key("region")) {
             ("insert", _) => insert(world, call),
             ("list", true) => world.list(call, &folder(call), "compute#regionInstanceGroupManagerList"),
+            ("aggregatedList", _) => world.list_all(call, COLLECTION, "compute#instanceGroupManagerAggregatedList"),
             ("list", false) => world.list(call, &folder(call), "compute#instanceGroupManagerList"),
             _ => unknown(world, call),
         };
