@@ -12,6 +12,8 @@ mod metric_source;
 mod on_route;
 mod operation;
 mod ownership;
+mod provisioner;
+mod startup;
 mod task;
 mod traffic_switch;
 
@@ -19,4 +21,5 @@ pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Location};
 pub use health_probe::{BackendHealthProbe, GroupHealthProbe};
 pub use metric_source::MonitoringMetrics;
+pub use provisioner::GroupProvisioner;
 pub use traffic_switch::{BackendServiceSwitch, UrlMapSwitch};
