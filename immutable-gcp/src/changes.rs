@@ -5,7 +5,7 @@ use google_cloud_gax::error::Error;
 use immutable_core::provider::{Effect, Progress, ProviderError};
 
 use crate::error::failed;
-use crate::operation::{Change, Turn};
+use crate::operation::{Change, SOON, Turn};
 
 /// Sends the requests whose time has come, each with its id, and tells whether all of them are done.
 ///
@@ -29,11 +29,19 @@ where
     }
     let mut before = Effect::None;
     for (change, what, id) in ready {
-        let answer = request(what, id).await.map_err(|error| failed(change.operation, before, error))?;
+        let answer = Box::pin(request(what, id)).await.map_err(|error| failed(change.operation, before, error))?;
         if let wait @ Progress::Pending { .. } = change.answered(&answer)? {
             progress = wait;
         }
         before = Effect::Unknown;
     }
     Ok(progress)
+}
+
+/// What to wait for when a change was sent: even if its operation is over at once, only a look says that the thing is there.
+pub(crate) fn until_seen(sent: Progress<()>, what: &str) -> Progress<()> {
+    match sent {
+        Progress::Done(()) => Progress::Pending { retry_after: SOON, note: format!("{what} to be seen") },
+        pending @ Progress::Pending { .. } => pending,
+    }
 }

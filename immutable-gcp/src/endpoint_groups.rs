@@ -19,7 +19,7 @@ use model::network_endpoint_group::NetworkEndpointType;
 
 use crate::changes;
 use crate::error::unseen;
-use crate::operation::{Change, SOON, Scope};
+use crate::operation::{Change, Scope};
 use crate::ownership::{self, Record};
 use crate::task::Task;
 
@@ -293,7 +293,7 @@ pub(crate) async fn attach(
         request.set_network_endpoint_group(&group.name).set_body(body).set_request_id(id).send()
     })
     .await
-    .map(|progress| until_listed(progress, "members to be in"))
+    .map(|progress| changes::until_seen(progress, "members that come"))
 }
 
 /// Takes endpoints out. The balancer sends them nothing new, and lets them finish what they have.
@@ -315,7 +315,7 @@ pub(crate) async fn detach(task: &Task<'_>, leaving: &[&Listed]) -> Result<Progr
         request.set_network_endpoint_group(&group.name).set_body(body).set_request_id(id).send()
     })
     .await
-    .map(|progress| until_listed(progress, "members to be out"))
+    .map(|progress| changes::until_seen(progress, "members that leave"))
 }
 
 /// The endpoints of one request.
@@ -328,14 +328,6 @@ fn steps(verb: &str, batches: &[Batch<'_>]) -> Vec<String> {
         Fingerprint::of(names.collect::<Vec<_>>().concat()).short()
     };
     batches.iter().map(|(_, endpoints)| format!("{verb} {}", content(endpoints))).collect()
-}
-
-/// Even when the operations are done at once, the list is what says so.
-fn until_listed(progress: Progress<()>, what: &str) -> Progress<()> {
-    match progress {
-        Progress::Done(()) => Progress::Pending { retry_after: SOON, note: what.to_owned() },
-        pending => pending,
-    }
 }
 
 /// The machines of some services by zone and name: endpoints do not tell the numbers of theirs, and a machine that is made again has the

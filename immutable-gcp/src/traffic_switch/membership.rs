@@ -17,6 +17,7 @@ use super::members::{Members, is_unready};
 use super::{APPLY, OBSERVE, text, weights};
 use crate::Config;
 use crate::backends::{self, Place, ROUTE};
+use crate::changes::until_seen;
 use crate::endpoint_groups::{self, EndpointGroup, Machines, zone};
 use crate::operation::SOON;
 use crate::ownership::{self, Record};
@@ -179,7 +180,7 @@ impl State {
         let body = BackendService::new().set_backends(there.chain(more));
         let body = body.set_or_clear_fingerprint(self.service.fingerprint.clone());
         let done = self.place.patch(task, body).await?;
-        Ok(if done == Progress::Done(()) { backends::soon("the backends") } else { done })
+        Ok(until_seen(done, "the backends"))
     }
 }
 
@@ -222,13 +223,12 @@ impl Call<'_> {
     fn new_groups(&self) -> Vec<(&FleetId, Vec<EndpointGroup>)> {
         let mut new = Vec::new();
         for fleet in self.named() {
-            let zones: BTreeSet<String> = match self.state.fleets.get(fleet) {
-                Some(members) => members.zones_without_group(self.assignment),
-                None => {
-                    let members = self.assignment.members.iter().filter(|member| member.fleet == *fleet);
-                    let zones = members.map(|member| zone(&member.instance).to_owned());
-                    self.task.config.launch.location.zones().iter().cloned().chain(zones).collect()
-                }
+            let zones: BTreeSet<String> = if let Some(members) = self.state.fleets.get(fleet) {
+                members.zones_without_group(self.assignment)
+            } else {
+                let members = self.assignment.members.iter().filter(|member| member.fleet == *fleet);
+                let zones = members.map(|member| zone(&member.instance).to_owned());
+                self.task.config.launch.location.zones().iter().cloned().chain(zones).collect()
             };
             let name = ownership::name_on(&self.state.route, fleet);
             if !zones.is_empty() {
@@ -250,7 +250,7 @@ impl Call<'_> {
             }
             for group in &groups {
                 if endpoint_groups::get(self.task, group).await?.is_none() {
-                    return Ok(backends::soon("endpoint groups"));
+                    return Ok(until_seen(Progress::Done(()), "endpoint groups"));
                 }
             }
             more.extend(groups);
@@ -315,5 +315,5 @@ pub(crate) async fn drop_groups(
         let body = BackendService::new().set_backends(rest);
         state.place.patch(task, body.set_or_clear_fingerprint(state.service.fingerprint.clone())).await?
     };
-    Ok(if done == Progress::Done(()) { backends::soon("the backends") } else { done })
+    Ok(until_seen(done, "the backends"))
 }

@@ -133,8 +133,8 @@ impl Route {
         match &weighted[..] {
             [only] if is_plain && only.header_action.is_none() => {
                 service.clone_from(&only.backend_service);
-                if let Some(rest) = action.take() {
-                    let rest = rest.set_weighted_backend_services([WeightedBackendService::new(); 0]);
+                if let Some(mut rest) = action.take() {
+                    rest.weighted_backend_services.clear();
                     *action = Some(rest).filter(|rest| *rest != HttpRouteAction::new());
                 }
             }

@@ -10,7 +10,7 @@ use super::claim::{Claim, Version};
 use super::members::Members;
 use super::route::Route;
 use super::weights;
-use crate::backends;
+use crate::backends::{self, Place};
 use crate::endpoint_groups::{self, EndpointGroup, Machines, name, path};
 use crate::ownership::{self, Record};
 use crate::task::Task;
@@ -48,7 +48,7 @@ impl State {
         let map = route.read(task).await?;
         let mut found = Vec::new();
         for (url, weight) in route.forwards(&map) {
-            let ours = match backends::Place::parse(&url).filter(|place| place.may_be_ours()) {
+            let ours = match Place::parse(&url).filter(Place::may_be_ours) {
                 Some(place) => place.get(task).await?.and_then(|service| owned(service, route)),
                 None => None,
             };

@@ -20,6 +20,7 @@ use super::state::{self, State};
 use super::{APPLY, OBSERVE};
 use crate::Config;
 use crate::backends::{self, Made, New, Place};
+use crate::changes::until_seen;
 use crate::endpoint_groups::{self, EndpointGroup, zone};
 use crate::operation::SOON;
 use crate::task::Task;
@@ -118,7 +119,7 @@ async fn write_claim(task: &Task<'_>, holder: &state::Ours, claim: &Claim) -> Re
         return Err(ProviderError::new(ErrorKind::Internal, task.operation, message).without_effect());
     };
     let done = backends::write_claim(task, &place, &holder.found, holder.record.clone(), claim).await?;
-    Ok(if done == Progress::Done(()) { backends::soon("a record") } else { done })
+    Ok(until_seen(done, "a record"))
 }
 
 /// One call of `apply`, with what it has read.
@@ -151,7 +152,7 @@ impl Call<'_> {
                 let groups: Vec<_> = zones.iter().map(|zone| EndpointGroup::new(zone, name)).collect();
                 let record = backends::record(task, fleet, &self.state.route.id);
                 let done = backends::widen(task, &ours.found, &groups, &record).await?;
-                return Ok(if done == Progress::Done(()) { backends::soon("a group in another zone") } else { done });
+                return Ok(until_seen(done, "a group in another zone"));
             }
         }
         if !plan.joining.is_empty() {
@@ -180,7 +181,8 @@ impl Call<'_> {
         };
         let ours = self.state.ours().filter_map(|ours| ours.found.self_link.as_deref());
         let models: Vec<&str> = [like].into_iter().chain(ours).collect();
-        backends::ensure(self.task, &new, &models).await
+        // It holds whole backend services, which are large.
+        Box::pin(backends::ensure(self.task, &new, &models)).await
     }
 
     async fn rewrite(
@@ -196,7 +198,7 @@ impl Call<'_> {
         let services: Vec<_> = services.collect();
         let route = &self.state.route;
         let done = route.write(self.task, route.leading_to(&self.state.map, &services, false)).await?;
-        Ok(if done == Progress::Done(()) { backends::soon("the new weights") } else { done })
+        Ok(until_seen(done, "the new weights"))
     }
 
     /// Takes out those who go: at once where requests go to the others of their fleet, and when no request comes any more where their fleet
@@ -261,5 +263,5 @@ pub(crate) async fn drop_service(task: &Task<'_>, route: &str, url: &str) -> Res
     let is_plain = rest.iter().all(|service| service.ours.is_none());
     let rest: Vec<_> = rest.into_iter().map(|service| (service.url.clone(), service.weight)).collect();
     let done = route.write(task, route.leading_to(&state.map, &rest, is_plain)).await?;
-    Ok(if done == Progress::Done(()) { backends::soon("the route without a backend service") } else { done })
+    Ok(until_seen(done, "the route without a backend service"))
 }

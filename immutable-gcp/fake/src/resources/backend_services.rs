@@ -149,7 +149,7 @@ fn check(world: &World, scope: &str, service: &Value) -> Result<(), Failure> {
     let backends: Vec<&Value> = service["backends"].as_array().into_iter().flatten().collect();
     let is_group =
         |backend: &&Value| backend["group"].as_str().is_some_and(|group| group.contains("/networkEndpointGroups/"));
-    if backends.iter().any(|backend| is_group(backend)) && !backends.iter().all(is_group) {
+    if backends.iter().any(&is_group) && !backends.iter().all(&is_group) {
         let why = "Network endpoint groups and instance groups cannot be mixed.";
         return Err(Failure::invalid("resource.backends", "", why));
     }

@@ -61,10 +61,8 @@ fn answer(world: &mut World, route: &str) -> Result<(String, Value), String> {
         Some((map, matcher)) => (world.path_of(map), Some(matcher)),
         None => (world.path_of(route), None),
     };
-    let services = match path.contains("/backendServices/") {
-        true => vec![(path, 1)],
-        false => url_maps::leads_to(world, &path, matcher),
-    };
+    let is_service = path.contains("/backendServices/");
+    let services = if is_service { vec![(path, 1)] } else { url_maps::leads_to(world, &path, matcher) };
     let sum: u64 = services.iter().map(|(_, weight)| weight).sum();
     if sum == 0 {
         return Err(format!("{route} leads nowhere"));

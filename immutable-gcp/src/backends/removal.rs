@@ -1,0 +1,79 @@
+//! Removing what a fleet has on routes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use google_cloud_compute_v1::model::BackendService;
+use immutable_core::model::{FleetId, ServiceName};
+use immutable_core::provider::{OpContext, Progress, ProviderError};
+
+use super::{Place, ROUTE};
+use crate::Config;
+use crate::changes::until_seen;
+use crate::endpoint_groups::{self, EndpointGroup};
+use crate::error::unseen;
+use crate::ownership::{self, Record};
+use crate::task::Task;
+use crate::traffic_switch::{drop_groups, drop_service};
+
+const REMOVE: &str = "remove fleet";
+
+/// Removes what a fleet without instances has on routes, from the routes first. None is left when it is done.
+///
+/// # Errors
+/// `Conflict` when something of it still has traffic, or is used by something else.
+pub(crate) async fn remove(
+    config: &Config,
+    cx: &OpContext,
+    service: &ServiceName,
+    fleet: &FleetId,
+) -> Result<Progress<()>, ProviderError> {
+    let task = &Task::new(config, REMOVE, cx);
+    let (mut progress, mut used) = (Progress::Done(()), BTreeSet::new());
+    for (place, found, record) in of_fleet(task, fleet).await? {
+        if record.service != service.as_str() {
+            continue;
+        }
+        used.extend(found.backends.iter().filter_map(|backend| EndpointGroup::parse(backend.group.as_deref()?)));
+        let link = found.self_link.unwrap_or_default();
+        let step = match drop_service(task, record.get(ROUTE).unwrap_or_default(), &link).await? {
+            Progress::Done(()) => place.delete(task).await?,
+            pending @ Progress::Pending { .. } => pending,
+        };
+        progress = until_seen(step, "the end of a backend service");
+    }
+    let groups = endpoint_groups::of_fleet(task, fleet).await?;
+    let groups =
+        groups.into_iter().filter(|(group, record)| record.service == service.as_str() && !used.contains(group));
+    let mut by_route: BTreeMap<String, Vec<EndpointGroup>> = BTreeMap::new();
+    for (group, record) in groups {
+        by_route.entry(record.get(ROUTE).unwrap_or_default().to_owned()).or_default().push(group);
+    }
+    for (route, groups) in by_route {
+        let step = match drop_groups(task, &route, &groups).await? {
+            Progress::Done(()) => endpoint_groups::delete(task, &groups).await?,
+            pending @ Progress::Pending { .. } => pending,
+        };
+        progress = until_seen(step, "the end of endpoint groups");
+    }
+    Ok(progress)
+}
+
+/// The backend services of a fleet, global and regional ones. They are found by their names and known by their records.
+async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(Place, BackendService, Record)>, ProviderError> {
+    let (mut services, mut token) = (Vec::new(), None);
+    loop {
+        let request = task.config.clients.backend_services.aggregated_list().set_project(&task.config.project);
+        let request = request.set_filter(ownership::names_on_routes(fleet)).set_or_clear_page_token(token);
+        let answer = request.send().await.map_err(|error| unseen(task.operation, error))?;
+        for found in answer.items.into_values().flat_map(|scope| scope.backend_services) {
+            let record = Record::read(found.description.as_deref()).filter(|record| record.fleet == fleet.as_str());
+            let place = found.self_link.as_deref().and_then(Place::parse);
+            services.extend(place.zip(record).map(|(place, record)| (place, found, record)));
+        }
+        token = answer.next_page_token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            services.sort_by(|one, other| (&one.0.scope, &one.0.name).cmp(&(&other.0.scope, &other.0.name)));
+            return Ok(services);
+        }
+    }
+}
