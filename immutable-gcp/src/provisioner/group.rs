@@ -16,6 +16,7 @@ use immutable_core::provider::{Effect, ErrorKind, OpContext, Progress, ProviderE
 use super::{ENSURE, REMOVE, RETIRE, template};
 use crate::config::{Config, Location};
 use crate::error::{failed, unseen};
+use crate::on_route::existing;
 use crate::operation::{Change, SOON, Scope, Turn};
 
 /// So many instances are ended with a request:
@@ -88,11 +89,7 @@ impl<'a> Group<'a> {
 
     /// The group, if there is one.
     pub(super) async fn get(&self, operation: &'static str) -> Result<Option<InstanceGroupManager>, ProviderError> {
-        match request!(self, get, request => request.send().await) {
-            Ok(found) => Ok(Some(found)),
-            Err(error) if error.http_status_code() == Some(404) => Ok(None),
-            Err(error) => Err(unseen(operation, error)),
-        }
+        existing(operation, request!(self, get, request => request.send().await))
     }
 
     /// Its instances, and those that it is still to start; nothing if there is no such group (any more).

@@ -9,6 +9,7 @@ use immutable_core::provider::{ErrorKind, OpContext, Progress, ProviderError};
 use super::group::{ENDED_AT_ONCE, Group, gone, sent};
 use super::survey::{InstanceName, Parts, target_size};
 use super::{REMOVE, RETIRE, pending, template};
+use crate::backends;
 use crate::config::Config;
 use crate::operation::{Change, Scope};
 use crate::ownership;
@@ -59,7 +60,7 @@ async fn delete(config: &Config, cx: &OpContext, name: &InstanceName) -> Result<
     )
 }
 
-/// Removes a fleet without instances: its group, and last its template, by which it would be found again.
+/// Removes a fleet without instances: what it has on routes, its group, and last its template, by which it would be found again.
 pub(super) async fn remove(
     config: &Config,
     cx: &OpContext,
@@ -75,6 +76,9 @@ pub(super) async fn remove(
         let (count, state) = (all.len(), seen.lifecycle);
         let problem = format!("fleet {fleet} has {count} instances, {instance} is {state:?}: end them first");
         return Err(ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect());
+    }
+    if let waits @ Progress::Pending { .. } = backends::remove(config, cx, service, fleet).await? {
+        return Ok(waits);
     }
     let name = ownership::name(REMOVE, fleet)?;
     if let Some(manager) = &parts.manager {

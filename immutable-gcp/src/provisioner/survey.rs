@@ -16,6 +16,7 @@ use super::group::{Group, Place};
 use super::template;
 use crate::config::Config;
 use crate::error::unseen;
+use crate::on_route::existing;
 use crate::ownership::{self, Record};
 
 /// The most entries that a page can have. More pages mean more requests, and a quota on requests is what a large project is short of first.
@@ -96,11 +97,7 @@ pub(super) async fn of_fleet(
 ) -> Result<Parts, ProviderError> {
     let name = ownership::name(operation, fleet)?;
     let template = config.clients.instance_templates.get().set_project(&config.project);
-    let template = match template.set_instance_template(&name).send().await {
-        Ok(template) => Some(template),
-        Err(error) if error.http_status_code() == Some(404) => None,
-        Err(error) => return Err(unseen(operation, error)),
-    };
+    let template = existing(operation, template.set_instance_template(&name).send().await)?;
     let record = template.as_ref().and_then(|template| Record::read(template.description.as_deref()));
     let place = record.as_ref().and_then(template::place);
     let mut parts = Parts { record, template, place, ..Parts::default() };
@@ -127,12 +124,8 @@ async fn confirmed(config: &Config, operation: &'static str, parts: &Parts) -> R
             continue;
         }
         let request = config.clients.instances.get().set_project(&config.project).set_zone(&name.zone);
-        match request.set_instance(&name.name).send().await {
-            Ok(now) if now.id == instance.id => found.push(now),
-            Ok(_) => {}
-            Err(error) if error.http_status_code() == Some(404) => {}
-            Err(error) => return Err(unseen(operation, error)),
-        }
+        let now = existing(operation, request.set_instance(&name.name).send().await)?;
+        found.extend(now.filter(|now| now.id == instance.id));
     }
     Ok(found)
 }

@@ -24,7 +24,6 @@ fn spec(stand: &Stand) -> FleetSpec {
 /// The template and the group that are made with these settings.
 async fn made(settings: impl FnOnce(ConfigBuilder) -> ConfigBuilder) -> (Value, Value) {
     let stand = Stand::with(Options::default(), settings).await;
-    stand.fake().put("global/healthChecks/web", json!({ "type": "HTTP" }));
     let spec = spec(&stand);
     stand.ensure(&spec).await.unwrap();
     let template = stand.fake().get(&format!("global/instanceTemplates/im-{}", spec.id)).unwrap();

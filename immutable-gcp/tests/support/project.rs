@@ -17,7 +17,7 @@ use super::credentials;
 pub(crate) const LOCATIONS: (&str, [&str; 2], &str) =
     ("europe-west1", ["europe-west1-b", "europe-west1-c"], "us-central1-a");
 
-/// A project with two images.
+/// A project with two images and two load balancers, each with a URL map and the backend service that it leads to.
 #[derive(Debug)]
 pub(crate) struct Project {
     pub(crate) fake: Fake,
@@ -30,6 +30,7 @@ impl Project {
         for name in ["web-old", "web-new"] {
             fake.put(&format!("global/images/{name}"), json!({ "status": "READY", "diskSizeGb": "10" }));
         }
+        balancer(&fake);
         let clients = Clients::new(credentials(), Some(&fake.url())).await.unwrap();
         Self { fake, clients }
     }
@@ -66,6 +67,22 @@ impl Project {
         let service: ServiceName = "web".parse().unwrap();
         let id = FleetId::of(&service, &release.id());
         FleetSpec { id, service, release, size, rollout: "rollout-1".parse().unwrap() }
+    }
+}
+
+fn balancer(fake: &Fake) {
+    let link = |path: &str| format!("https://www.googleapis.com/compute/v1/projects/{}/global/{path}", fake.project());
+    fake.put("global/healthChecks/web", json!({ "type": "HTTP" }));
+    let service = json!({
+        "loadBalancingScheme": "EXTERNAL_MANAGED",
+        "protocol": "HTTP",
+        "connectionDraining": { "drainingTimeoutSec": 30 },
+        "healthChecks": [link("healthChecks/web")],
+    });
+    for name in ["web", "other"] {
+        fake.put(&format!("global/backendServices/{name}"), service.clone());
+        let map = json!({ "defaultService": link(&format!("backendServices/{name}")) });
+        fake.put(&format!("global/urlMaps/{name}"), map);
     }
 }
 
