@@ -23,3 +23,4 @@ mod world;
 
 pub use fake::Fake;
 pub use options::Options;
+pub use resources::builders::Outcome;

@@ -20,6 +20,10 @@ pub struct Options {
     pub stop_time: Duration,
     /// How long a group takes to see that a machine of it has stopped or is gone.
     pub notice_time: Duration,
+    /// How long the script of a builder takes, from when its machine runs until it says how that went.
+    pub build_time: Duration,
+    /// How long an image takes until it is ready.
+    pub image_time: Duration,
     /// How long what runs takes to be found healthy.
     pub health_time: Duration,
     /// How long a second of the API lasts, such as one of a `drainingTimeoutSec`.
@@ -48,6 +52,8 @@ impl Default for Options {
             boot_time: Duration::from_millis(100),
             stop_time: Duration::from_millis(50),
             notice_time: Duration::from_millis(50),
+            build_time: Duration::from_millis(50),
+            image_time: Duration::from_millis(50),
             health_time: Duration::from_millis(100),
             second: Duration::from_millis(10),
             list_lag: Duration::ZERO,

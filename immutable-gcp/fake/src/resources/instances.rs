@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{machines, unknown};
+use super::{builders, machines, unknown};
 use crate::call::Call;
 use crate::failure::Failure;
 use crate::world::{Change, World};
@@ -18,6 +18,8 @@ pub(super) fn handle(world: &mut World, call: &Call, verb: &str) -> Result<Value
         "delete" => delete(world, call),
         "stop" => stop(world, call),
         "setLabels" => set_labels(world, call),
+        "getGuestAttributes" => builders::guest_attributes(world, call),
+        "getSerialPortOutput" => builders::serial_port(world, call),
         _ => unknown(world, call),
     }
 }

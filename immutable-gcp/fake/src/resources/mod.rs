@@ -1,6 +1,8 @@
 //! What the fake knows to do: a module for each kind of resource.
 
 mod backend_services;
+pub(crate) mod builders;
+mod disks;
 pub(crate) mod endpoint_groups;
 pub(crate) mod groups;
 mod images;
@@ -25,6 +27,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Result<Value, Failure> {
     match resource {
         "backendServices" | "regionBackendServices" => backend_services::handle(world, call, verb),
         "globalOperations" | "regionOperations" | "zoneOperations" => operations::handle(world, call, verb),
+        "disks" => disks::handle(world, call, verb),
         "images" => images::handle(world, call, verb),
         "instanceGroupManagers" | "regionInstanceGroupManagers" => groups::handle(world, call, verb),
         "instanceTemplates" => templates::handle(world, call, verb),
@@ -47,4 +50,5 @@ pub(crate) fn unknown(world: &mut World, call: &Call) -> Result<Value, Failure> 
 pub(crate) fn settle(world: &mut World) {
     groups::settle(world);
     endpoint_groups::settle(world);
+    builders::settle(world);
 }

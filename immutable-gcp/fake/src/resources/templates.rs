@@ -14,6 +14,7 @@ pub(super) fn handle(world: &mut World, call: &Call, verb: &str) -> Result<Value
         "insert" => insert(world, call),
         "get" => world.find(&call.target(COLLECTION, "instanceTemplate")).cloned(),
         "list" => world.list(call, &format!("{}/{COLLECTION}", call.scope()), "compute#instanceTemplateList"),
+        "aggregatedList" => world.list_all(call, COLLECTION, "compute#instanceTemplateAggregatedList"),
         "delete" => delete(world, call),
         _ => unknown(world, call),
     }

@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::faults::Faults;
 use crate::options::Options;
 use crate::permissions;
+use crate::resources::builders::Builders;
 use crate::resources::endpoint_groups::Endpoints;
 use crate::resources::groups::Groups;
 use crate::resources::machines::Machines;
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) violations: Vec<String>,
     /// How often each method was called.
     pub(crate) calls: BTreeMap<String, usize>,
+    /// What is being built on machines.
+    pub(crate) builders: Builders,
     /// What is so with machines beside what they show.
     pub(crate) machines: Machines,
     /// What managed instance groups know beside what they show.
@@ -63,6 +66,7 @@ impl World {
             faults: Faults::default(),
             violations: Vec::new(),
             calls: BTreeMap::new(),
+            builders: Builders::default(),
             machines: Machines::default(),
             groups: Groups::default(),
             measured: Vec::new(),
