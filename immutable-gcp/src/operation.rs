@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use google_cloud_compute_v1::model::{Operation, operation};
+use google_cloud_gax::paginator::ItemPaginator as _;
 use immutable_core::model::Fingerprint;
 use immutable_core::provider::{Effect, IdempotencyKey, Progress, ProviderError};
 use jiff::Timestamp;
@@ -121,16 +122,23 @@ impl Change<'_> {
         let filter = format!("targetLink eq .*/projects/{project}/{place}/{}", self.target);
         const NEWEST_FIRST: &str = "creationTimestamp desc";
         macro_rules! list {
-            ($request:expr) => {
-                $request.set_filter(filter).set_order_by(NEWEST_FIRST).set_max_results(LOOKED_AT).send().await
-            };
+            ($request:expr) => {{
+                let request = $request.set_filter(filter).set_order_by(NEWEST_FIRST).set_max_results(LOOKED_AT);
+                let (mut items, mut found) = (request.by_item(), Vec::new());
+                // A page can be shorter than was asked for.
+                while found.len() < LOOKED_AT as usize
+                    && let Some(item) = items.next().await
+                {
+                    found.push(item.map_err(|error| unseen(self.operation, error))?);
+                }
+                Ok(found)
+            }};
         }
-        let found = match self.scope {
+        match self.scope {
             Scope::Global => list!(clients.global_operations.list().set_project(project)),
             Scope::Region(region) => list!(clients.region_operations.list().set_project(project).set_region(region)),
             Scope::Zone(zone) => list!(clients.zone_operations.list().set_project(project).set_zone(zone)),
-        };
-        found.map(|list| list.items).map_err(|error| unseen(self.operation, error))
+        }
     }
 }
 
