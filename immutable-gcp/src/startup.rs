@@ -1,10 +1,10 @@
 //! What is particular to the machines of Compute Engine, and what an instance of a fleet is told at its first boot.
 
-use std::time::Duration;
-
 use immutable_core::model::LaunchSpec;
 use immutable_core::provider::{ErrorKind, ProviderError};
-use immutable_guest::{Builds, Cloud, Secrets, launch_script};
+use immutable_guest::{Cloud, Secrets, launch_script};
+
+use crate::image_builder::BUILDS;
 
 /// The most that one value of a machine's metadata takes, in bytes:
 /// <https://docs.cloud.google.com/compute/docs/metadata/setting-custom-metadata#limitations>.
@@ -21,15 +21,7 @@ pub(crate) const COMPUTE_ENGINE: Cloud = Cloud {
         functions: FUNCTIONS,
         read: READ,
     },
-    builds: Builds {
-        base: "name the image to start from",
-        // The longest value of a label, in characters: https://docs.cloud.google.com/compute/docs/labeling-resources#requirements
-        longest_label: 63,
-        largest_file: 64 * 1024,
-        too_large: "fetch it in a script from your artifact store, with the builder's service account",
-        tell: |_| String::new(),
-        stays_on: Duration::ZERO,
-    },
+    builds: BUILDS,
 };
 
 /// Secrets are read with the token of the instance's service account, by programs that every image of Google's has. Neither the token nor a

@@ -10,6 +10,7 @@ use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 use crate::Clients;
+use crate::image_builder::ImageSettings;
 use crate::traffic_switch::Turns;
 
 /// A setting that cannot work.
@@ -99,6 +100,7 @@ pub struct Config {
     pub(crate) metric_lag: Duration,
     pub(crate) weight_lag: Duration,
     pub(crate) turns: Arc<Turns>,
+    pub(crate) images: ImageSettings,
 }
 
 /// What instances are launched with, beside their release.
@@ -159,6 +161,7 @@ impl Config {
             metric_lag: Duration::from_mins(4),
             weight_lag: Duration::from_mins(1),
             turns: Arc::default(),
+            images: ImageSettings::default(),
         })
     }
 
@@ -302,6 +305,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// How images are built.
+    pub fn images(mut self, images: ImageSettings) -> Self {
+        self.0.images = images;
+        self
+    }
+
     /// The configuration, if it can work.
     ///
     /// # Errors
@@ -336,6 +345,7 @@ impl ConfigBuilder {
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
         HttpProbe::get(path).build().map_err(|error| ConfigError::new("health_path", error.to_string()))?;
+        config.images.check(launch)?;
         Ok(config)
     }
 }
@@ -344,9 +354,7 @@ fn location(location: &Location) -> Result<(), ConfigError> {
     let zones = location.zones();
     hold("location", !zones.is_empty(), "name at least one zone")?;
     for (index, zone) in zones.iter().enumerate() {
-        let is_zone = is_name(zone)
-            && zone.rsplit_once('-').is_some_and(|(region, letter)| !region.is_empty() && letter.len() == 1);
-        hold("location", is_zone, "a zone looks like \"europe-west3-a\"")?;
+        hold("location", is_zone(zone), "a zone looks like \"europe-west3-a\"")?;
         hold("location", !zones[..index].contains(zone), "name each zone once")?;
         if let Location::Region { region, .. } = location {
             let is_inside = zone.rsplit_once('-').is_some_and(|(of, _)| of == region);
@@ -356,8 +364,14 @@ fn location(location: &Location) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Whether this can be the name of a zone: that of its region, and a letter.
+pub(crate) fn is_zone(text: &str) -> bool {
+    let parts = text.rsplit_once('-');
+    is_name(text) && parts.is_some_and(|(region, letter)| !region.is_empty() && letter.len() == 1)
+}
+
 /// Whether this can be a name of Compute Engine's: <https://docs.cloud.google.com/compute/docs/naming-resources>.
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 63

@@ -124,7 +124,8 @@ impl Stand {
     /// Nothing is there but one fleet of this size, and it has all of the traffic. Looked at in the fake itself, and not with the provider.
     pub(crate) fn assert_only(&self, number: usize, size: usize) {
         let fake = &self.project.fake;
-        let ours: BTreeMap<_, _> = ["global", "regions", "zones"].into_iter().flat_map(|place| fake.list(place)).collect();
+        let ours: BTreeMap<_, _> =
+            ["global", "regions", "zones"].into_iter().flat_map(|place| fake.list(place)).collect();
         let named = |kind: &str| -> Vec<&String> {
             ours.keys().filter(|path| path.contains(&format!("/{kind}/im-"))).collect()
         };
@@ -140,7 +141,8 @@ impl Stand {
         match self.kind {
             Kind::Weights => {
                 let [service] = services[..] else { panic!("{services:?}") };
-                let route = &ours.iter().find(|(path, _)| path.ends_with("/urlMaps/web")).unwrap().1["defaultRouteAction"];
+                let route =
+                    &ours.iter().find(|(path, _)| path.ends_with("/urlMaps/web")).unwrap().1["defaultRouteAction"];
                 let weighted = route["weightedBackendServices"].as_array().unwrap();
                 let with_traffic: Vec<_> = weighted.iter().filter(|one| one["weight"] != 0).collect();
                 let [only] = with_traffic[..] else { panic!("{route}") };
