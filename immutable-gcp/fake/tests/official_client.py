@@ -38,6 +38,7 @@ def waiting(kind):
 templates = waiting(compute_v1.InstanceTemplatesClient)
 groups = waiting(compute_v1.RegionInstanceGroupManagersClient)
 instances = client(compute_v1.InstancesClient)
+url_maps = waiting(compute_v1.UrlMapsClient)
 
 
 def done(operation):
@@ -76,7 +77,7 @@ def resize(size):
 
 
 def build():
-    """A template, and a group that grows and loses two instances."""
+    """A template, a group that grows and loses two instances, and the URL map's weights."""
     disk = compute_v1.AttachedDisk(
         boot=True,
         auto_delete=True,
@@ -114,6 +115,7 @@ def build():
         "left": [member.instance for member in left],
         "unwanted": unwanted,
         "instances": [shown(instance) for instance in all_instances()],
+        "url_map": shown(weigh()),
         "resizes": [shown(operation) for operation in resizes()],
     }
 
@@ -130,6 +132,24 @@ def resizes():
     )
     found = OPERATIONS["region_operations"].list(request=request)
     return [operation for operation in found if "resize" in operation.operation_type.lower()]
+
+
+def weigh():
+    """Patches weights into the URL map, and tries once more with what the map was like before."""
+    before = url_maps.get(project=PROJECT, url_map="web")
+    weights = [("blue", 900), ("green", 100)]
+    services = [
+        compute_v1.WeightedBackendService(backend_service=f"global/backendServices/{name}", weight=weight)
+        for name, weight in weights
+    ]
+    action = compute_v1.HttpRouteAction(weighted_backend_services=services)
+    patch = compute_v1.UrlMap(fingerprint=before.fingerprint, default_route_action=action)
+    done(url_maps.patch(project=PROJECT, url_map="web", url_map_resource=patch))
+    try:
+        done(url_maps.patch(project=PROJECT, url_map="web", url_map_resource=patch))
+    except exceptions.PreconditionFailed:
+        return url_maps.get(project=PROJECT, url_map="web")
+    raise SystemExit("a patch with a stale fingerprint was not refused")
 
 
 def fail():

@@ -1,5 +1,7 @@
 //! Google's own client, in Python, understands the fake: it waits for operations, reads all pages, and reads what is there.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,14 +36,26 @@ fn path(link: &Value) -> &str {
 #[test]
 fn the_official_client_makes_changes_reads_and_removes() {
     let fake = Fake::start(Options::default());
+    for service in ["blue", "green"] {
+        fake.put(&format!("global/backendServices/{service}"), json!({ "protocol": "HTTP" }));
+    }
+    let blue = format!("projects/{}/global/backendServices/blue", fake.project());
+    let all = json!([{ "backendService": blue, "weight": 1000 }]);
+    fake.put("global/urlMaps/web", json!({ "defaultRouteAction": { "weightedBackendServices": all } }));
     fake.put("global/images/golden", json!({ "status": "READY", "diskSizeGb": "10" }));
 
     let read = step(&fake, "build");
     let group = format!("regions/{REGION}/instanceGroupManagers/official");
-    for (name, place) in [("template", "global/instanceTemplates/official"), ("group", &group)] {
+    for (name, place) in [
+        ("template", "global/instanceTemplates/official"),
+        ("group", group.as_str()),
+        ("url_map", "global/urlMaps/web"),
+    ] {
         assert_eq!(Some(&read[name]), fake.get(place).as_ref(), "{name}");
     }
     assert_eq!(read["group"]["targetSize"], 3);
+    let weights = read["url_map"]["defaultRouteAction"]["weightedBackendServices"].as_array().unwrap();
+    assert_eq!(weights.iter().map(|one| &one["weight"]).collect::<Vec<_>>(), [900, 100]);
     let instances = read["instances"].as_array().unwrap();
     assert_eq!(instances.len(), 3);
     for instance in instances {
