@@ -13,7 +13,9 @@ use immutable_core::model::{FleetId, InstanceId, Look, Sample};
 use immutable_core::provider::{HealthProbe, OpContext, ProbeTarget, ProviderError};
 use jiff::Timestamp;
 
-use crate::on_route::{Place, existing};
+use crate::endpoint_groups::name;
+use crate::on_route::OnRoute;
+use crate::task::Task;
 use crate::{Config, Location, ownership};
 
 /// What was seen of an instance, and the evidence.
@@ -73,7 +75,7 @@ impl HealthProbe for GroupHealthProbe {
             if until.is_over() {
                 break;
             }
-            let members = self.members(fleet).await?;
+            let members = self.members(cx, fleet).await?;
             let is_checked = self.config.launch.autohealing.is_some();
             let seen = members.iter().filter_map(|member| Some((id_of(member)?, group_look(member, is_checked))));
             samples.extend(told(seen.filter(|(id, _)| asked.contains(id.as_str()))));
@@ -84,16 +86,16 @@ impl HealthProbe for GroupHealthProbe {
 
 impl GroupHealthProbe {
     /// The instances of a fleet's group, if there is one.
-    async fn members(&self, fleet: &FleetId) -> Result<Vec<ManagedInstance>, ProviderError> {
-        const OPERATION: &str = "look at instances of a group";
-        let name = ownership::name(OPERATION, fleet)?;
+    async fn members(&self, cx: &OpContext, fleet: &FleetId) -> Result<Vec<ManagedInstance>, ProviderError> {
+        let task = Task::new(&self.config, "look at instances of a group", cx);
+        let name = ownership::name(task.operation, fleet)?;
         let (clients, project) = (&self.config.clients, &self.config.project);
         let mut members = Vec::new();
         macro_rules! read {
             ($request:expr) => {{
                 let mut pages = $request.set_project(project).set_instance_group_manager(name).by_item();
                 while let Some(member) = pages.next().await {
-                    let Some(member) = existing(OPERATION, member)? else { break };
+                    let Some(member) = task.found(member)? else { break };
                     members.push(member);
                 }
             }};
@@ -116,9 +118,9 @@ impl HealthProbe for BackendHealthProbe {
             targets.iter().filter_map(|target| Some((place(target.instance.as_str())?, &target.instance))).collect();
         let mut looks: BTreeMap<&InstanceId, Seen> = BTreeMap::new();
         let (fleets, routes) = (fleets(targets), &self.config.routes);
-        let places = fleets.iter().flat_map(|fleet| routes.iter().filter_map(|route| Place::of(route, fleet)));
+        let places = fleets.iter().flat_map(|fleet| routes.iter().filter_map(|route| OnRoute::of(route, fleet)));
         for place in places.collect::<Vec<_>>() {
-            for (instance, seen) in self.members(&place, &until).await? {
+            for (instance, seen) in self.members(cx, &place, &until).await? {
                 let Some(instance) = asked.get(instance.as_str()) else { continue };
                 let known = looks.entry(instance).or_insert_with(|| seen.clone());
                 if weight(seen.0) > weight(known.0) {
@@ -132,21 +134,26 @@ impl HealthProbe for BackendHealthProbe {
 
 impl BackendHealthProbe {
     /// What the balancer finds of the members of a fleet on one route, as far as there is time to ask.
-    async fn members(&self, place: &Place, until: &Until) -> Result<Vec<(String, Seen)>, ProviderError> {
-        const OPERATION: &str = "look at members of backend services";
+    async fn members(
+        &self,
+        cx: &OpContext,
+        place: &OnRoute,
+        until: &Until,
+    ) -> Result<Vec<(String, Seen)>, ProviderError> {
+        let task = Task::new(&self.config, "look at members of backend services", cx);
         let mut members = Vec::new();
         if until.is_over() {
             return Ok(members);
         }
-        let service = place.service(&self.config, OPERATION).await?.unwrap_or_default();
+        let service = place.service.get(&task).await?.unwrap_or_default();
         let groups = service.backends.iter().filter_map(|backend| backend.group.as_deref());
-        for group in groups.filter(|group| group.rsplit('/').next() == Some(&place.group)) {
+        for group in groups.filter(|group| name(group) == place.group) {
             if until.is_over() {
                 break;
             }
-            let found = place.health(&self.config, OPERATION, group).await?;
+            let found = place.service.health(&task, group).await?;
             members.extend(found.iter().filter_map(|status| {
-                Some((zone_and_name(status.instance.as_deref()?)?, backend_look(status, &place.service)))
+                Some((zone_and_name(status.instance.as_deref()?)?, backend_look(status, &place.service.name)))
             }));
         }
         Ok(members)
@@ -217,8 +224,15 @@ fn group_look(member: &ManagedInstance, is_checked: bool) -> Seen {
         Some(InstanceStatus::Running) if found.iter().any(is_bad) => Look::Bad,
         Some(InstanceStatus::Running) if is_checked && found.is_empty() => Look::Unknown,
         Some(InstanceStatus::Running) if stays && found.iter().all(is_good) => Look::Good,
-        Some(InstanceStatus::Running | InstanceStatus::UnknownValue(_)) | None => Look::Unknown,
-        Some(InstanceStatus::Pending | InstanceStatus::Provisioning | InstanceStatus::Staging) => Look::Unknown,
+        // What is new and what has no state yet is on its way up, as far as anybody knows.
+        None
+        | Some(
+            InstanceStatus::Running
+            | InstanceStatus::Pending
+            | InstanceStatus::Provisioning
+            | InstanceStatus::Staging
+            | InstanceStatus::UnknownValue(_),
+        ) => Look::Unknown,
         Some(_) => Look::Bad,
     };
     let word = |name: Option<&str>| name.unwrap_or("not told").to_owned();

@@ -12,14 +12,17 @@ use google_cloud_compute_v1::model::backend_service::LoadBalancingScheme as Sche
 use google_cloud_monitoring_v3::model::aggregation::{Aligner, Reducer};
 use google_cloud_monitoring_v3::model::{Aggregation, ListTimeSeriesResponse, TimeInterval, TimeSeries, TypedValue};
 use google_cloud_wkt as wkt;
-use immutable_core::model::{FleetId, MetricName, RouteId};
+use immutable_core::model::{FleetId, MetricName};
 use immutable_core::provider::{
     ErrorKind, MetricKind, MetricSample, MetricSource, MetricValue, OpContext, ProviderError, Window,
 };
 use jiff::Timestamp;
 
 use crate::Config;
-use crate::on_route::{Place, existing};
+use crate::on_route::OnRoute;
+use crate::operation::Scope;
+use crate::task::Task;
+use crate::traffic_switch::Route;
 use histogram::percentile;
 
 const OPERATION: &str = "query metrics";
@@ -112,24 +115,26 @@ impl MetricSource for MonitoringMetrics {
 
     async fn query(
         &self,
-        _: &OpContext,
+        cx: &OpContext,
         metric: &MetricName,
         fleet: &FleetId,
         window: Window,
     ) -> Result<Vec<MetricSample>, ProviderError> {
-        let wanted = self.wanted(metric)?;
+        let (wanted, task) = (self.wanted(metric)?, Task::new(&self.config, OPERATION, cx));
         let window = settled(window, Timestamp::now(), self.config.metric_lag);
         let Some(span) = whole_minutes(window) else { return Ok(Vec::new()) };
         let mut minutes = Minutes::new();
-        for place in self.config.routes.iter().filter_map(|route| place(route, fleet)) {
-            let service = place.service(&self.config, OPERATION).await?;
-            let Some(folder) = service.as_ref().and_then(|service| folder(service, &place)) else { continue };
+        let places = self.config.routes.iter().filter_map(|route| OnRoute::of(route, fleet));
+        for place in places.filter(|place| place.is_alone).collect::<Vec<_>>() {
+            let service = place.service.get(&task).await?;
+            let folder = service.as_ref().and_then(|service| folder(service, &place.service.scope));
+            let Some(folder) = folder else { continue };
             let filter = format!(
                 "metric.type = \"loadbalancing.googleapis.com/{folder}/{}\" AND resource.labels.backend_target_name = \"{}\"",
                 wanted.metric(),
-                place.service
+                place.service.name
             );
-            for series in self.series(wanted, &filter, span).await? {
+            for series in self.series(&task, wanted, &filter, span).await? {
                 add(&mut minutes, wanted, &series);
             }
         }
@@ -141,7 +146,7 @@ impl MonitoringMetrics {
     fn wanted(&self, metric: &MetricName) -> Result<Wanted, ProviderError> {
         let missing = |message: String| ProviderError::new(ErrorKind::NotFound, OPERATION, message).without_effect();
         let wanted = Wanted::named(metric).ok_or_else(|| missing(format!("there is no metric {metric}")))?;
-        let has_url_map = self.config.routes.iter().any(is_url_map);
+        let has_url_map = self.config.routes.iter().any(|route| Route::parse(route).is_some());
         has_url_map
             .then_some(wanted)
             .ok_or_else(|| missing(format!("{metric} needs a URL map as a route in the configuration")))
@@ -150,6 +155,7 @@ impl MonitoringMetrics {
     /// What there is, added up by minute, of requests also by class. A minute without data has none: `ALIGN_DELTA` would make it up.
     async fn series(
         &self,
+        task: &Task<'_>,
         wanted: Wanted,
         filter: &str,
         (from, to): (i64, i64),
@@ -169,7 +175,7 @@ impl MonitoringMetrics {
         loop {
             let page = request.clone().set_page_token(token).send().await;
             // A metric of which the project has never had any data is not there.
-            let Some(page) = existing(OPERATION, page)? else { return Ok(all) };
+            let Some(page) = task.found(page)? else { return Ok(all) };
             whole(&page)?;
             all.extend(page.time_series);
             token = page.next_page_token;
@@ -189,21 +195,12 @@ fn whole(page: &ListTimeSeriesResponse) -> Result<(), ProviderError> {
     Err(ProviderError::new(ErrorKind::Unavailable, OPERATION, problem).without_effect())
 }
 
-fn is_url_map(route: &RouteId) -> bool {
-    route.as_str().split('/').any(|part| part == "urlMaps")
-}
-
-/// The place of a fleet on a route whose requests are told of each fleet.
-fn place(route: &RouteId, fleet: &FleetId) -> Option<Place> {
-    Place::of(route, fleet).filter(|_| is_url_map(route))
-}
-
 /// Where the metrics of a load balancer are, by its kind:
 /// <https://docs.cloud.google.com/load-balancing/docs/metrics>.
-fn folder(service: &BackendService, place: &Place) -> Option<&'static str> {
-    match (service.load_balancing_scheme.as_ref()?, &place.region) {
-        (Scheme::External | Scheme::ExternalManaged, None) => Some("https"),
-        (Scheme::ExternalManaged, Some(_)) => Some("https/external/regional"),
+fn folder(service: &BackendService, scope: &Scope) -> Option<&'static str> {
+    match (service.load_balancing_scheme.as_ref()?, scope) {
+        (Scheme::External | Scheme::ExternalManaged, Scope::Global) => Some("https"),
+        (Scheme::ExternalManaged, Scope::Region(_)) => Some("https/external/regional"),
         (Scheme::InternalManaged, _) => Some("https/internal"),
         _ => None,
     }

@@ -1,8 +1,11 @@
 //! Where a fleet is on a route, for those who only look at it.
 
+use google_cloud_gax::error::Error;
 use immutable_core::model::{FleetId, RouteId};
+use immutable_core::provider::ProviderError;
 
 use crate::backends::Place;
+use crate::error::unseen;
 use crate::ownership::name_on;
 use crate::traffic_switch::Route;
 
@@ -27,6 +30,15 @@ impl OnRoute {
             }
             None => Some(Self { service: Place::parse(route.as_str())?, group, is_alone: false }),
         }
+    }
+}
+
+/// What was found, if it is there: what is not there is nothing to look at.
+pub(crate) fn existing<T>(operation: &'static str, found: Result<T, Error>) -> Result<Option<T>, ProviderError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.http_status_code() == Some(404) => Ok(None),
+        Err(error) => Err(unseen(operation, error)),
     }
 }
 

@@ -4,7 +4,7 @@ mod making;
 mod removal;
 
 use google_cloud_compute_v1::model::backend_service::LoadBalancingScheme;
-use google_cloud_compute_v1::model::{BackendService, SecurityPolicyReference};
+use google_cloud_compute_v1::model::{BackendService, HealthStatus, ResourceGroupReference, SecurityPolicyReference};
 use immutable_core::provider::{Progress, ProviderError};
 
 pub(crate) use self::making::{Made, New, backend, endpoint_type, ensure, record, widen, write_claim};
@@ -86,6 +86,13 @@ impl Place {
     /// The backend service as it is now.
     pub(crate) async fn get(&self, task: &Task<'_>) -> Result<Option<BackendService>, ProviderError> {
         task.found(send!(self, task, get, |request| request.set_backend_service(&self.name)))
+    }
+
+    /// What the load balancer finds of the members of one of its groups, of which this is the link.
+    pub(crate) async fn health(&self, task: &Task<'_>, group: &str) -> Result<Vec<HealthStatus>, ProviderError> {
+        let body = ResourceGroupReference::new().set_group(group);
+        let found = send!(self, task, get_health, |request| request.set_backend_service(&self.name).set_body(body));
+        Ok(task.found(found)?.map(|found| found.health_status).unwrap_or_default())
     }
 
     async fn insert(&self, task: &Task<'_>, body: BackendService) -> Result<Progress<()>, ProviderError> {

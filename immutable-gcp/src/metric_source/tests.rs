@@ -1,6 +1,7 @@
 //! Which minutes count, and what is made of what is told of them.
 
 use google_cloud_compute_v1::model::BackendService;
+use immutable_core::model::RouteId;
 use serde_json::json;
 
 use super::*;
@@ -78,20 +79,19 @@ fn the_slowest_route_counts() {
 
 #[test]
 fn each_kind_of_balancer_has_metrics_of_its_own() {
-    let fleet: FleetId = "web-1".parse().unwrap();
+    let region = || Scope::Region("us-east1".to_owned());
     let cases = [
-        ("EXTERNAL", "global", Some("https")),
-        ("EXTERNAL_MANAGED", "global", Some("https")),
-        ("INTERNAL_MANAGED", "global", Some("https/internal")),
-        ("EXTERNAL_MANAGED", "regions/us-east1", Some("https/external/regional")),
-        ("INTERNAL_MANAGED", "regions/us-east1", Some("https/internal")),
-        ("EXTERNAL", "regions/us-east1", None),
-        ("INTERNAL_SELF_MANAGED", "global", None),
+        ("EXTERNAL", Scope::Global, Some("https")),
+        ("EXTERNAL_MANAGED", Scope::Global, Some("https")),
+        ("INTERNAL_MANAGED", Scope::Global, Some("https/internal")),
+        ("EXTERNAL_MANAGED", region(), Some("https/external/regional")),
+        ("INTERNAL_MANAGED", region(), Some("https/internal")),
+        ("EXTERNAL", region(), None),
+        ("INTERNAL_SELF_MANAGED", Scope::Global, None),
     ];
     for (scheme, scope, expected) in cases {
-        let place = place(&format!("{scope}/urlMaps/web").parse().unwrap(), &fleet).unwrap();
         let service = BackendService::new().set_load_balancing_scheme(scheme);
-        assert_eq!(folder(&service, &place), expected, "{scheme} {scope}");
+        assert_eq!(folder(&service, &scope), expected, "{scheme} {scope:?}");
     }
 }
 

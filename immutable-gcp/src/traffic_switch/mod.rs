@@ -28,6 +28,7 @@ use serde::Serialize;
 pub(crate) use self::claim::{Claim, Turns};
 pub use self::membership::BackendServiceSwitch;
 pub(crate) use self::membership::drop_groups;
+pub(crate) use self::route::Route;
 pub use self::url_map::UrlMapSwitch;
 pub(crate) use self::url_map::drop_service;
 
