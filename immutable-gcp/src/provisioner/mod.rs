@@ -5,6 +5,7 @@
 
 mod attempts;
 mod group;
+mod lifecycle;
 mod removal;
 mod survey;
 mod template;

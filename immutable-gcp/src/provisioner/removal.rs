@@ -35,9 +35,9 @@ pub(super) async fn retire(
     } else {
         let now = &members[..members.len().min(ENDED_AT_ONCE)];
         let group = Group::new(config, parts.place(config), ownership::name(RETIRE, proof.fleet())?);
-        let names: Vec<String> = now.iter().map(|(name, _)| name.to_string()).collect();
+        let all: Vec<String> = now.iter().map(|(name, _)| name.to_string()).collect();
         let urls = now.iter().map(|(name, _)| name.url(&config.project)).collect();
-        let answer = group.delete_instances(cx, &format!("end {}", names.join(" ")), urls).await?;
+        let answer = group.delete_instances(cx, &format!("end {}", all.join(" ")), urls).await?;
         (answer, members.len() - now.len())
     };
     Ok(match left {
@@ -77,8 +77,10 @@ pub(super) async fn remove(
         let problem = format!("fleet {fleet} has {count} instances, {instance} is {state:?}: end them first");
         return Err(ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect());
     }
-    if let waits @ Progress::Pending { .. } = backends::remove(config, cx, service, fleet).await? {
-        return Ok(waits);
+    // In a box: with its many requests it is too large to be a part of this future.
+    let off_routes = Box::pin(backends::remove(config, cx, service, fleet)).await?;
+    if off_routes != Progress::Done(()) {
+        return Ok(off_routes);
     }
     let name = ownership::name(REMOVE, fleet)?;
     if let Some(manager) = &parts.manager {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use google_cloud_compute_v1::model::managed_instance::{CurrentAction, InstanceStatus};
-use google_cloud_compute_v1::model::{Instance, InstanceGroupManager, InstanceTemplate, ManagedInstance, instance};
+use google_cloud_compute_v1::model::{Instance, InstanceGroupManager, InstanceTemplate, ManagedInstance};
 use google_cloud_gax::paginator::{ItemPaginator as _, Paginator as _};
 use immutable_core::model::{
     Endpoint, Fingerprint, FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, ReleaseId, ServiceName,
@@ -13,7 +12,7 @@ use immutable_core::provider::{ErrorKind, FleetsState, ProviderError};
 use jiff::Timestamp;
 
 use super::group::{Group, Place};
-use super::template;
+use super::{lifecycle, template};
 use crate::config::Config;
 use crate::error::unseen;
 use crate::on_route::existing;
@@ -244,26 +243,27 @@ impl Parts {
     /// Every instance that exists. What the group is still to start does not.
     pub(super) fn all(&self) -> BTreeMap<InstanceName, Seen<'_>> {
         let machines = self.instances.iter().filter_map(|instance| {
-            let seen = Seen { lifecycle: lifecycle_of(instance), managed: None, instance: Some(instance) };
+            let seen =
+                Seen { lifecycle: lifecycle::alone(instance.status.as_ref()), managed: None, instance: Some(instance) };
             Some((InstanceName::of_instance(instance)?, seen))
         });
         let mut all: BTreeMap<InstanceName, Seen<'_>> = machines.collect();
         for managed in &self.managed {
             let Some(name) = InstanceName::of_managed(managed) else { continue };
             let instance = all.get(&name).and_then(|seen| seen.instance);
-            all.insert(name, Seen { lifecycle: lifecycle_in_group(managed), managed: Some(managed), instance });
+            all.insert(name, Seen { lifecycle: lifecycle::managed(managed), managed: Some(managed), instance });
         }
         all
     }
 
     /// How many instances are starting or running.
     pub(super) fn live(&self) -> u32 {
-        count(self.all().values().filter(|seen| is_live(seen.lifecycle)))
+        count(self.all().values().filter(|seen| lifecycle::is_live(seen.lifecycle)))
     }
 
     /// How many of them are in no group.
     pub(super) fn outside(&self) -> u32 {
-        count(self.all().values().filter(|seen| is_live(seen.lifecycle) && !seen.is_managed()))
+        count(self.all().values().filter(|seen| lifecycle::is_live(seen.lifecycle) && !seen.is_managed()))
     }
 
     fn observed(&self, config: &Config, fleet: &FleetId, as_of: Timestamp) -> Result<ObservedFleet, ProviderError> {
@@ -303,54 +303,6 @@ fn count<'a>(seen: impl Iterator<Item = &'a Seen<'a>>) -> u32 {
     u32::try_from(seen.count()).unwrap_or(u32::MAX)
 }
 
-fn is_live(lifecycle: Lifecycle) -> bool {
-    matches!(lifecycle, Lifecycle::Starting | Lifecycle::Running)
-}
-
-/// Where an instance stands that a group keeps: what the group does with it says more than what it is right now.
-fn lifecycle_in_group(managed: &ManagedInstance) -> Lifecycle {
-    let state = state(managed.instance_status.as_ref().and_then(InstanceStatus::name));
-    match managed.current_action.as_ref() {
-        Some(CurrentAction::Abandoning | CurrentAction::Deleting) => Lifecycle::Ending,
-        // Until the machine is there that takes its place, it is the old one, which is on its way out.
-        Some(CurrentAction::Recreating) if state != Lifecycle::Starting => Lifecycle::Ending,
-        // Also a machine that stands still is on its way up.
-        Some(
-            CurrentAction::Creating
-            | CurrentAction::CreatingWithoutRetries
-            | CurrentAction::Restarting
-            | CurrentAction::Resuming
-            | CurrentAction::Starting
-            | CurrentAction::Verifying,
-        ) => Lifecycle::Starting,
-        Some(CurrentAction::Stopping | CurrentAction::Suspending) => Lifecycle::Dead,
-        _ => state,
-    }
-}
-
-/// Where an instance stands that is in no group.
-fn lifecycle_of(instance: &Instance) -> Lifecycle {
-    match &instance.status {
-        // Stopped by hand, or deleted: Compute Engine does not tell which. What is stopped is listed as that soon.
-        Some(instance::Status::Stopping | instance::Status::PendingStop) => Lifecycle::Ending,
-        status => state(status.as_ref().and_then(instance::Status::name)),
-    }
-}
-
-/// What the states of a [machine](https://docs.cloud.google.com/compute/docs/instances/instance-lifecycle) mean.
-fn state(status: Option<&str>) -> Lifecycle {
-    match status {
-        Some("PENDING" | "PROVISIONING" | "STAGING") => Lifecycle::Starting,
-        Some("RUNNING") => Lifecycle::Running,
-        // "REPAIRING: the instance encountered an internal error or the underlying machine is unavailable due to maintenance."
-        Some("PENDING_STOP" | "REPAIRING" | "STOPPED" | "STOPPING" | "SUSPENDED" | "SUSPENDING" | "TERMINATED") => {
-            Lifecycle::Dead
-        }
-        // Still counted until it is known to be gone.
-        _ => Lifecycle::Ending,
-    }
-}
-
 fn endpoint(instance: &Instance, port: u16) -> Option<Endpoint> {
     let address = instance.network_interfaces.first()?.network_ip.as_deref()?;
     Endpoint::new(address, port).ok()
@@ -365,4 +317,27 @@ fn release(fleet: &FleetId, record: Option<&Record>) -> ReleaseId {
     let unknown = Fingerprint::of(format!("unreadable release of {fleet}")).to_string();
     let recorded = record.and_then(|record| record.get(template::RELEASE)).and_then(|release| release.parse().ok());
     recorded.unwrap_or_else(|| unknown.parse().expect("invariant: a fingerprint is a release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_of_ours_is_a_zone_a_name_and_a_number() {
+        let id = |text: &str| InstanceName::parse(&text.parse().unwrap());
+        let name = id("europe-west3-a/im-web-1-x7f2/42").unwrap();
+        assert_eq!((name.to_string(), name.number), ("europe-west3-a/im-web-1-x7f2/42".to_owned(), 42));
+        for foreign in ["i-1", "europe-west3-a/im-web-1-x7f2", "a/b/c", "a/b/1/2"] {
+            assert_eq!(id(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_taken_for_gone() {
+        assert!(reached("test", &[]).is_ok());
+        let error = reached("test", &["projects/p/zones/europe-west3-a".to_owned()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.to_string().contains("europe-west3-a cannot be seen"), "{error}");
+    }
 }

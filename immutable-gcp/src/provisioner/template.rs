@@ -1,5 +1,6 @@
 //! The instance template of a fleet: all that its instances are, which nobody can change, and the record that the fleet exists.
 
+use google_cloud_compute_v1::model::deprecation_status::State;
 use google_cloud_compute_v1::model::{
     AccessConfig, AttachedDisk, AttachedDiskInitializeParams, CustomerEncryptionKey, InstanceProperties,
     InstanceTemplate, Metadata, NetworkInterface, ServiceAccount, ShieldedInstanceConfig, Tags, access_config,
@@ -129,8 +130,14 @@ async fn image(config: &Config, spec: &FleetSpec) -> Result<String, ProviderErro
         }
         found => found.map_err(|error| failed(ENSURE, Effect::None, error))?,
     };
-    if found.status.as_ref().is_some_and(|status| *status == image::Status::Failed) {
+    if found.status == Some(image::Status::Failed) {
         return Err(refused("could not be made and is not whole: build it again"));
+    }
+    // "An error message is returned if you try to use this image in a request":
+    // https://docs.cloud.google.com/compute/docs/images/deprecate-custom
+    let state = found.deprecated.as_ref().and_then(|deprecated| deprecated.state.as_ref());
+    if state.is_some_and(|state| [State::Obsolete, State::Deleted].contains(state)) {
+        return Err(refused("is obsolete, and no instance can be made of it: build it again"));
     }
     Ok(format!("projects/{project}/global/images/{name}"))
 }

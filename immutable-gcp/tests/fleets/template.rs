@@ -113,7 +113,11 @@ async fn settings_become_parts_of_the_template_and_of_the_group() {
 #[tokio::test]
 async fn what_is_no_image_is_refused_before_anything_is_made() {
     let stand = Stand::open().await;
+    stand.fake().put("global/images/web-obsolete", json!({ "status": "READY", "deprecated": { "state": "OBSOLETE" } }));
+    stand.fake().put("global/images/web-broken", json!({ "status": "FAILED" }));
     for id in [
+        "projects/fake-project/global/images/web-obsolete",
+        "projects/fake-project/global/images/web-broken",
         "projects/debian-cloud/global/images/family/debian-12",
         "web-old",
         "projects/fake-project/global/images/not-there",
@@ -146,4 +150,19 @@ async fn a_fleet_is_bound_to_its_launch_settings_and_still_led_home_under_others
     assert!(other.fleet(&spec).await.unwrap().instances.is_empty());
     other.remove(&spec).await.unwrap();
     assert_eq!(other.fleet(&spec).await, None);
+}
+
+#[tokio::test]
+async fn what_somebody_else_has_made_under_the_name_of_a_fleet_is_left_alone() {
+    let stand = Stand::open().await;
+    let spec = stand.spec(1);
+    let path = format!("global/instanceTemplates/im-{}", spec.id);
+    stand.fake().put(&path, json!({ "description": "mine", "properties": { "machineType": "e2-small" } }));
+    let error = stand.try_ensure(&spec).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Immutable, Effect::None), "{error}");
+    stand.remove(&spec).await.unwrap();
+    assert_eq!(
+        (stand.fake().get(&path).unwrap()["description"].as_str(), stand.fleet(&spec).await),
+        (Some("mine"), None)
+    );
 }
