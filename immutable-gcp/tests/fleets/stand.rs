@@ -40,7 +40,7 @@ impl Stand {
 
     /// A fleet of the old release.
     pub(crate) fn spec(&self, size: u32) -> FleetSpec {
-        self.project.spec(self.project.release("web-old"), size)
+        Project::spec(self.project.release("web-old"), size)
     }
 
     /// How often a method of regional groups was called.

@@ -9,7 +9,7 @@ use immutable_gcp_fake::Options;
 use serde_json::{Value, json};
 
 use crate::stand::Stand;
-use crate::support::LOCATIONS;
+use crate::support::{LOCATIONS, Project};
 
 const SECRET: &str = "projects/fake-project/secrets/db/versions/3";
 
@@ -18,7 +18,7 @@ fn spec(stand: &Stand) -> FleetSpec {
     let mut launch = LaunchSpec::default();
     launch.config.insert("CACHE_MB".parse().unwrap(), "512".to_owned());
     launch.secrets.insert("DB_PASSWORD".parse().unwrap(), SECRET.parse().unwrap());
-    stand.project.spec(Release::new(stand.project.image("web-old"), launch), 0)
+    Project::spec(Release::new(stand.project.image("web-old"), launch), 0)
 }
 
 /// The template and the group that are made with these settings.
@@ -125,7 +125,7 @@ async fn what_is_no_image_is_refused_before_anything_is_made() {
     ] {
         let mut image = stand.project.image("web-old");
         image.id = id.parse().unwrap();
-        let spec = stand.project.spec(Release::new(image, LaunchSpec::default()), 1);
+        let spec = Project::spec(Release::new(image, LaunchSpec::default()), 1);
         let error = stand.try_ensure(&spec).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::None), "{id}: {error}");
         assert!(error.to_string().contains(id), "{error}");

@@ -63,7 +63,7 @@ impl Project {
     }
 
     /// A fleet of the service `web`.
-    pub(crate) fn spec(&self, release: Release, size: u32) -> FleetSpec {
+    pub(crate) fn spec(release: Release, size: u32) -> FleetSpec {
         let service: ServiceName = "web".parse().unwrap();
         let id = FleetId::of(&service, &release.id());
         FleetSpec { id, service, release, size, rollout: "rollout-1".parse().unwrap() }
