@@ -75,6 +75,11 @@ impl Builder {
         u64::try_from(taken).is_ok_and(|taken| taken > time)
     }
 
+    /// Whether it is ending, or switching off.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.status == instance::Status::Stopping
+    }
+
     /// A change of this builder.
     fn change<'a>(&self, config: &'a Config, scope: &'a Scope, key: &'a IdempotencyKey, step: &'a str) -> Change<'a> {
         Change { config, operation: ENSURE, scope, target: format!("instances/{}", self.name), key, step }
@@ -153,8 +158,14 @@ pub(super) async fn note(
         .set_labels(labels)
         .set_or_clear_label_fingerprint(builder.label_fingerprint.clone());
     let request = config.clients.instances.set_labels().set_project(project).set_zone(&builder.zone);
-    let sent = request.set_instance(&builder.name).set_request_id(id).set_body(body).send().await;
-    change.answered(&sent.map_err(|error| failed(ENSURE, Effect::None, error))?).map(drop)
+    match request.set_instance(&builder.name).set_request_id(id).set_body(body).send().await {
+        Ok(operation) => change.answered(&operation).map(drop),
+        Err(error) => match failed(ENSURE, Effect::None, error) {
+            // It has other labels since it was looked at, such as this one.
+            error if error.kind() == ErrorKind::Conflict => Ok(()),
+            error => Err(error),
+        },
+    }
 }
 
 /// Switches a builder off, so that its disk is whole.

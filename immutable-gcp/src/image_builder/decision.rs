@@ -11,10 +11,10 @@ use super::builder::Builder;
 /// The one thing to do now.
 #[derive(Debug, PartialEq)]
 pub(super) enum Next<'a> {
-    /// The image is there.
-    Done(&'a Artifact),
-    /// The image is there, and what it was made on as well: end that.
-    End(Vec<&'a Builder>),
+    /// The image is there. What it was made on has to end.
+    Done(&'a Artifact, Vec<&'a Builder>),
+    /// There is more than one builder: end these.
+    EndSurplus(Vec<&'a Builder>),
     /// Nothing, for this reason.
     Wait(String),
     /// Somebody has taken the image out of use.
@@ -47,7 +47,7 @@ pub(super) fn next<'a>(
     builders.sort_by_key(|builder| (builder.created, &builder.zone));
     let in_state = |state: State| images.iter().find(|image| image.state == state);
     if let Some(image) = in_state(State::Ready) {
-        return if builders.is_empty() { Next::Done(image) } else { Next::End(builders) };
+        return Next::Done(image, builders);
     }
     if let Some(image) = in_state(State::Pending) {
         return Next::Wait(format!("image {} to be ready", image.name));
@@ -65,7 +65,7 @@ pub(super) fn next<'a>(
         return Next::Start;
     };
     if !surplus.is_empty() {
-        return Next::End(surplus);
+        return Next::EndSurplus(surplus);
     }
     let is_late = builder.is_late(deadline, now);
     match (&builder.status, builder.content().is_some()) {
@@ -109,11 +109,12 @@ mod tests {
 
     fn decided(images: &[Artifact], builders: &[Builder]) -> String {
         let builders: Vec<&Builder> = builders.iter().collect();
+        let zones = |builders: Vec<&Builder>| {
+            builders.iter().map(|builder| format!(" {}", builder.zone)).collect::<Vec<_>>().concat()
+        };
         match next(images, &builders, Duration::from_mins(30), NOW.parse().unwrap()) {
-            Next::Done(image) => format!("done {}", image.name),
-            Next::End(builders) => {
-                format!("end {}", builders.iter().map(|builder| builder.zone.as_str()).collect::<Vec<_>>().join(" "))
-            }
+            Next::Done(image, builders) => format!("done {}{}", image.name, zones(builders)),
+            Next::EndSurplus(builders) => format!("end{}", zones(builders)),
             Next::Wait(what) => format!("wait for {what}"),
             Next::OutOfUse(image) => format!("out of use {}", image.name),
             Next::Discard(image) => format!("discard {}", image.name),
@@ -152,7 +153,7 @@ mod tests {
             (vec![image("i", State::Deleting)], vec![], "wait for image i to be gone"),
             (vec![image("i", State::Failed)], running(), "discard i"),
             (vec![image("i", State::OutOfUse)], running(), "out of use i"),
-            (vec![image("i", State::Ready)], running(), "end z"),
+            (vec![image("i", State::Ready)], running(), "done i z"),
             (vec![image("i", State::Ready)], vec![], "done i"),
             (vec![image("h", State::Failed), image("i", State::Ready)], vec![], "done i"),
         ];

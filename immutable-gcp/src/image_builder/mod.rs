@@ -154,11 +154,8 @@ impl ComputeImageBuilder {
         let builders: Vec<&Builder> = kept.into_iter().filter(|builder| builder.is_for(&recipe)).collect();
 
         match next(&images, &builders, deadline, now) {
-            Next::Done(found) => match disks::sweep(config, key, &spec.service, &recipe, now).await? {
-                0 => found.image.clone().map(Progress::Done).ok_or_else(|| unreadable(found)),
-                left => Ok(pending(format!("{left} disks of builders to be gone"))),
-            },
-            Next::End(builders) => self.end_all(cx, &builders).await,
+            Next::Done(found, builders) => self.finish(cx, spec, found, &builders).await,
+            Next::EndSurplus(builders) => self.end_all(cx, &builders).await,
             Next::Wait(what) => Ok(pending(what)),
             Next::OutOfUse(found) => {
                 let problem = format!("image {} is obsolete: make it active again, or remove it", found.name);
@@ -194,6 +191,29 @@ impl ComputeImageBuilder {
                 left => Ok(pending(format!("{left} disks of builders to be gone"))),
             },
         }
+    }
+
+    /// Answers with an image that is there, when what it was made on is ending.
+    async fn finish(
+        &self,
+        cx: &OpContext,
+        spec: &ImageSpec,
+        found: &Artifact,
+        builders: &[&Builder],
+    ) -> Result<Progress<Image>, ProviderError> {
+        let mut before = Effect::None;
+        for builder in builders {
+            if builder::end(&self.config, &cx.key, builder, before).await? {
+                before = Effect::Unknown;
+            } else if !builder.is_stopping() {
+                return Ok(pending(format!("builder {} to be let go", builder.name)));
+            }
+        }
+        let image = found.image.clone().ok_or_else(|| unreadable(found))?;
+        if builders.is_empty() {
+            disks::sweep(&self.config, &cx.key, &spec.service, &image.fingerprint, (self.clock)()).await?;
+        }
+        Ok(Progress::Done(image))
     }
 
     /// Ends builders that nobody needs, and waits for them to be gone.

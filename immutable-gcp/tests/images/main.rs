@@ -21,7 +21,7 @@ async fn an_image_is_built_once_and_nothing_else_is_left() {
     let image = build(&world.images(), &spec).await.unwrap();
     assert_eq!(image.parents, [Fingerprint::of(&world.base)]);
     assert_eq!((image.labels.version.as_str(), image.labels.commit.as_deref()), ("1.0.0", Some("abc")));
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
     let made = world.fake.get(image.id.as_str()).unwrap();
     assert_eq!(made["labels"]["immutable-service"], "web");
     assert_eq!(made["labels"]["immutable-content"].as_str().unwrap().len(), 32);
@@ -65,7 +65,7 @@ async fn a_builder_has_no_way_in_and_ends_at_last_by_itself() {
     assert_eq!(world.builders().len(), 1, "it has its time");
     world.fake.skip(hours(1));
     world.settle().await;
-    assert_eq!(world.left(), [""; 0], "nobody came back, and it is gone with its disk");
+    assert_eq!(world.left().await, [""; 0], "nobody came back, and it is gone with its disk");
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn two_drivers_at_once_build_one_image_and_end_its_builder() {
     let (one, two) = tokio::join!(build(&one, &spec), build(&two, &other_labels));
     let image = one.unwrap();
     assert_eq!(two.unwrap(), image);
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
 #[tokio::test]
@@ -87,10 +87,10 @@ async fn a_step_that_fails_ends_the_builder_and_is_named() {
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(error.to_string().contains("layers[0] with status 1"), "{error}");
     world.settle().await;
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
     // What was wrong lay outside of the recipe, and is mended.
     let image = build(&world.images(), &world.spec("false")).await.unwrap();
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn a_builder_is_heard_by_its_serial_port_where_guest_attributes_are_not_al
     let world = World::new().await;
     world.fake.next_build(Outcome::DoneOnSerialPort);
     let image = build(&world.images(), &world.spec("true")).await.unwrap();
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_builder_that_never_says_anything_of_its_own_is_ended_at_its_deadline(
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert!(error.to_string().contains("30 minutes"), "{error}");
         world.settle().await;
-        assert_eq!(world.left(), [""; 0]);
+        assert_eq!(world.left().await, [""; 0]);
     }
 }
 
@@ -137,7 +137,7 @@ async fn a_builder_that_somebody_stops_is_ended_and_told() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("was stopped before it was done"), "{error}");
     world.settle().await;
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -155,7 +155,7 @@ async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let spec = world.spec("third");
     tomorrow.ensure(&cx(), &spec).await.unwrap();
     world.settle().await;
-    assert_eq!(world.left(), [""; 0], "{left} and the other one");
+    assert_eq!(world.left().await, [""; 0], "{left} and the other one");
     assert_eq!(tomorrow.ensure(&cx(), &spec).await.unwrap().done(), None);
     assert_ne!(world.builder().await["id"], left);
 }
@@ -178,14 +178,14 @@ async fn whoever_crashes_at_any_step_is_followed_by_somebody_who_goes_on() {
     let image = image.expect("the calls become long enough");
     world.settle().await;
     assert_eq!(build(&world.images(), &spec).await.unwrap(), image);
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
     for polls in 1..100 {
         if let Some(Ok(Progress::Done(()))) = cut(world.images().remove(&cx(), &image), polls).await {
             break;
         }
     }
     world.settle().await;
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -198,13 +198,13 @@ async fn answers_that_are_lost_and_requests_that_are_throttled_make_no_second_im
         world.fake.throttle_next(&format!("compute.{change}"), 403);
     }
     let image = build(&world.images(), &spec).await.unwrap();
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
     world.fake.lose_next("compute.images.delete");
     let error = remove(&world.images(), &image).await.unwrap_err();
     assert_eq!(error.effect(), Effect::Unknown);
     remove(&world.images(), &image).await.unwrap();
     remove(&world.images(), &image).await.unwrap();
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -215,7 +215,7 @@ async fn a_shortage_is_told_as_one_and_leaves_nothing() {
     let error = build(&world.images(), &world.spec("true")).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Capacity, Effect::None));
     assert!(error.to_string().contains("ZONE_RESOURCE_POOL_EXHAUSTED"), "{error}");
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -233,10 +233,10 @@ async fn what_a_failed_build_has_left_is_taken_away_before_the_next() {
     let again = build(&world.images(), &spec).await.unwrap();
     assert_eq!((&again.id, again.fingerprint), (&first.id, first.fingerprint));
     assert!(again.labels.built_at > first.labels.built_at);
-    assert_eq!(world.left(), [again.id.as_str()]);
+    assert_eq!(world.left().await, [again.id.as_str()]);
     // The same content, built again meanwhile, is not what was to be removed.
     remove(&world.images(), &first).await.unwrap();
-    assert_eq!(world.left(), [again.id.as_str()]);
+    assert_eq!(world.left().await, [again.id.as_str()]);
 }
 
 #[tokio::test]
@@ -246,6 +246,7 @@ async fn an_image_that_is_needed_stays_until_it_is_not() {
     let image = build(&world.images(), &spec).await.unwrap();
     spec.recipe.base = Some(image.clone());
     let child = build(&world.images(), &spec).await.unwrap();
+    assert_eq!(world.left().await.len(), 2, "the builder of the child is gone, which was started from it");
     let stays = async |words: &str| {
         let error = remove(&world.images(), &image).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None));
@@ -265,7 +266,7 @@ async fn an_image_that_is_needed_stays_until_it_is_not() {
     world.fake.remove("global/instanceTemplates/theirs");
     remove(&world.images(), &child).await.unwrap();
     remove(&world.images(), &image).await.unwrap();
-    assert_eq!(world.left(), [""; 0]);
+    assert_eq!(world.left().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -279,7 +280,7 @@ async fn an_image_of_somebody_else_is_not_removed_nor_taken_for_ours() {
         let error = remove(&world.images(), &wrong).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
     }
-    assert_eq!(world.left(), [image.id.as_str()]);
+    assert_eq!(world.left().await, [image.id.as_str()]);
 
     world.fake.remove(image.id.as_str());
     world.fake.put(image.id.as_str(), json!({ "status": "READY", "description": "somebody's" }));

@@ -79,8 +79,15 @@ impl World {
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
 
-    /// All images that were made, and machines and disks, of all zones.
-    pub(crate) fn left(&self) -> Vec<String> {
+    /// All images that were made, and machines and disks, of all zones, when nothing changes any more.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let is_running = |(path, value): (String, Value)| path.contains("/operations/") && value["status"] != "DONE";
+        for _ in 0..500 {
+            if !self.fake.list("").into_iter().any(is_running) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let images = self.fake.list("global/images/").into_keys().filter(|path| *path != self.base);
         let rest = self.fake.list("zones/").into_keys().filter(|path| !path.contains("/operations/"));
         images.chain(rest).collect()
