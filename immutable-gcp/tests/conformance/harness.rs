@@ -1,14 +1,19 @@
 //! A project of the fake, and what the suite does to it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use immutable_core::model::{FleetId, InstanceId, Release, RouteId};
-use immutable_core::provider::{ImageSpec, Layer, Pace, Platform, Recipe, TrafficSwitch};
+use immutable_core::model::{FleetId, Image, InstanceId, LaunchSpec, Release, RouteId};
+use immutable_core::provider::{
+    ImageBuilder as _, ImageSpec, Layer, OpContext, Pace, Platform, Progress, Recipe, TrafficSwitch,
+};
 use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
 use immutable_core::testkit::{Operation, SimCloud};
-use immutable_gcp::{BackendServiceSwitch, Config, GroupHealthProbe, GroupProvisioner, UrlMapSwitch};
+use immutable_gcp::{
+    BackendServiceSwitch, ComputeImageBuilder, Config, GroupHealthProbe, GroupProvisioner, UrlMapSwitch,
+};
 use immutable_gcp_fake::Options;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -31,13 +36,16 @@ pub(crate) enum Kind {
 pub(crate) struct GcpHarness {
     project: Project,
     kind: Kind,
+    /// The images of releases, as far as they were asked for.
+    images: Mutex<BTreeMap<Version, Image>>,
     /// For the parts that are not under test.
     other: SimCloud,
 }
 
 impl GcpHarness {
     pub(crate) async fn new(kind: Kind) -> Self {
-        Self { project: Project::open(Options::default()).await, kind, other: SimCloud::default() }
+        let project = Project::open(Options::default()).await;
+        Self { project, kind, images: Mutex::default(), other: SimCloud::default() }
     }
 
     fn config(&self) -> Config {
@@ -49,6 +57,26 @@ impl GcpHarness {
         let check = format!("projects/{}/global/healthChecks/web", self.project.fake.project());
         let config = config.autohealing(check, Duration::from_hours(1)).weight_lag(Duration::ZERO);
         config.max_fleet_size(20).routes([self.route()]).build().unwrap()
+    }
+
+    /// The specification of an image that prints a text.
+    fn image(&self, text: &str) -> ImageSpec {
+        let base = format!("projects/{}/global/images/web-old", self.project.fake.project());
+        let layers = vec![Layer::Script(format!("echo '{text}' >version\n"))];
+        let base = Some(ComputeImageBuilder::base(&base).unwrap());
+        let recipe = Recipe { base, layers, command: vec!["app".to_owned()] };
+        ImageSpec { service: self.service(), recipe, version: text.to_owned(), commit: None }
+    }
+
+    async fn build(&self, spec: &ImageSpec) -> Image {
+        let (images, cx) = (ComputeImageBuilder::new(self.config()), OpContext::standalone("release"));
+        for _ in 0..1000 {
+            match images.ensure(&cx, spec).await.unwrap() {
+                Progress::Done(image) => return image,
+                Progress::Pending { .. } => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        panic!("never built");
     }
 
     /// The instance whose machine is at this path.
@@ -98,7 +126,9 @@ impl Harness for GcpHarness {
             Kind::Zonal => Arc::new(BackendServiceSwitch::new(config.clone())),
         };
         let health = Arc::new(GroupHealthProbe::new(config.clone()));
-        Platform { fleets: Arc::new(GroupProvisioner::new(config)), health, traffic, pace, ..self.other.platform() }
+        let images = Arc::new(ComputeImageBuilder::new(config.clone()));
+        let fleets = Arc::new(GroupProvisioner::new(config));
+        Platform { images, fleets, health, traffic, pace, ..self.other.platform() }
     }
 
     fn now(&self) -> Timestamp {
@@ -114,16 +144,17 @@ impl Harness for GcpHarness {
     }
 
     async fn release(&self, version: Version) -> Release {
-        self.project.release(match version {
-            Version::Old => "web-old",
-            Version::New => "web-new",
-        })
+        let known = self.images.lock().unwrap().get(&version).cloned();
+        let image = match known {
+            Some(image) => image,
+            None => self.build(&self.image(&format!("{version:?}"))).await,
+        };
+        self.images.lock().unwrap().insert(version, image.clone());
+        Release::new(image, LaunchSpec::default())
     }
 
     fn image_spec(&self, version: Version) -> ImageSpec {
-        let layers = vec![Layer::Script(format!("echo {version:?} >version\n"))];
-        let recipe = Recipe { base: Some(self.project.image("web-old")), layers, command: vec!["app".to_owned()] };
-        ImageSpec { service: self.service(), recipe, version: format!("{version:?}"), commit: None }
+        self.image(&format!("only built: {version:?}"))
     }
 
     fn lacks(&self) -> Vec<(Ability, &'static str)> {

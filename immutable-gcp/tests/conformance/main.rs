@@ -9,11 +9,11 @@ mod support;
 mod regional {
     use crate::harness::{GcpHarness, Kind};
 
-    immutable_core::conformance_suite!(GcpHarness::new(Kind::Regional).await, traits(fleets, health, traffic));
+    immutable_core::conformance_suite!(GcpHarness::new(Kind::Regional).await, traits(fleets, images, health, traffic));
 }
 
 mod zonal {
     use crate::harness::{GcpHarness, Kind};
 
-    immutable_core::conformance_suite!(GcpHarness::new(Kind::Zonal).await, traits(fleets, health, traffic));
+    immutable_core::conformance_suite!(GcpHarness::new(Kind::Zonal).await, traits(fleets, images, health, traffic));
 }
