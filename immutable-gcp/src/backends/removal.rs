@@ -35,7 +35,8 @@ pub(crate) async fn remove(
         }
         used.extend(found.backends.iter().filter_map(|backend| EndpointGroup::parse(backend.group.as_deref()?)));
         let link = found.self_link.unwrap_or_default();
-        let step = match drop_service(task, record.get(ROUTE).unwrap_or_default(), &link).await? {
+        // Both hold whole URL maps and backend services, which are large.
+        let step = match Box::pin(drop_service(task, record.get(ROUTE).unwrap_or_default(), &link)).await? {
             Progress::Done(()) => place.delete(task).await?,
             pending @ Progress::Pending { .. } => pending,
         };
@@ -49,7 +50,7 @@ pub(crate) async fn remove(
         by_route.entry(record.get(ROUTE).unwrap_or_default().to_owned()).or_default().push(group);
     }
     for (route, groups) in by_route {
-        let step = match drop_groups(task, &route, &groups).await? {
+        let step = match Box::pin(drop_groups(task, &route, &groups)).await? {
             Progress::Done(()) => endpoint_groups::delete(task, &groups).await?,
             pending @ Progress::Pending { .. } => pending,
         };

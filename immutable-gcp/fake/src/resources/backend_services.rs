@@ -50,7 +50,9 @@ fn insert(world: &mut World, call: &Call) -> Result<Value, Failure> {
     }
     check(world, &call.scope(), &service)?;
     for health_check in service["healthChecks"].as_array().into_iter().flatten() {
-        world.require("compute.healthChecks.useReadOnly", health_check.as_str().unwrap_or_default())?;
+        let health_check = health_check.as_str().unwrap_or_default();
+        let kind = if health_check.contains("/regions/") { "regionHealthChecks" } else { "healthChecks" };
+        world.require(&format!("compute.{kind}.useReadOnly"), health_check)?;
     }
     permit(world, &service)?;
     let target = path.clone();

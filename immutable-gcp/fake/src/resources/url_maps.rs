@@ -75,7 +75,11 @@ fn known<'a>(world: &'a World, scope: &str, url: &str) -> Result<&'a Value, Fail
     if !path.starts_with(&format!("{scope}/backendServices/")) {
         return Err(Failure::invalid("resource.backendService", url, "It must be in the scope of the URL map."));
     }
-    world.find(&path)
+    let service = world.find(&path)?;
+    // Of the caller who writes a URL map; which fields are changed is all the same.
+    let kind = if path.contains("/regions/") { "regionBackendServices" } else { "backendServices" };
+    world.require(&format!("compute.{kind}.use"), &path)?;
+    Ok(service)
 }
 
 /// Where the default route of a URL map, or of one of its path matchers, leads: backend services with their weights.

@@ -34,7 +34,7 @@ fn rich() -> Value {
 
 async fn stand() -> Stand {
     let stand = Stand::open().await;
-    stand.fake.put("global/backendServices/other", stand.service("web", "EXTERNAL_MANAGED", "HTTP"));
+    stand.fake.put("global/backendServices/other", service("web", "EXTERNAL_MANAGED", "HTTP"));
     stand.fake.put(ROUTE, rich());
     stand
 }

@@ -9,7 +9,7 @@ const PROXY: &str = "regions/europe-west1/backendServices/proxy";
 /// A proxy balancer with a group of somebody else's.
 async fn stand() -> Stand {
     let mut stand = Stand::open().await;
-    stand.fake.put(PROXY, stand.service("web", "EXTERNAL_MANAGED", "TCP"));
+    stand.fake.put(PROXY, service("web", "EXTERNAL_MANAGED", "TCP"));
     stand.route = PROXY.parse().unwrap();
     stand
 }
@@ -76,7 +76,7 @@ async fn new_members_are_good_before_old_ones_are_drained() {
 async fn passthrough_balancers_get_endpoints_without_ports() {
     let mut stand = Stand::open().await;
     let path = "regions/europe-west1/backendServices/inside";
-    let mut service = stand.service("web", "INTERNAL", "TCP");
+    let mut service = service("web", "INTERNAL", "TCP");
     service["backends"] = json!([]);
     stand.fake.put(path, service);
     stand.route = path.parse().unwrap();

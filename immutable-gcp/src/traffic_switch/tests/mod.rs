@@ -39,7 +39,7 @@ struct Stand {
 
 impl Stand {
     async fn open() -> Self {
-        Self::open_with(Options { page: 3, ..Options::default() }).await
+        Self::open_with(Options { page: 50, ..Options::default() }).await
     }
 
     async fn open_with(options: Options) -> Self {
@@ -49,7 +49,7 @@ impl Stand {
         let builder = Config::builder(clients, fake.project(), location, "e2-small").weight_lag(Duration::ZERO);
         let stand = Self { fake, builder, route: ROUTE.parse().unwrap() };
         stand.endpoint_group("web", "GCE_VM_IP_PORT");
-        stand.fake.put(ORIGINAL, stand.service("web", "EXTERNAL_MANAGED", "HTTP"));
+        stand.fake.put(ORIGINAL, service("web", "EXTERNAL_MANAGED", "HTTP"));
         stand.fake.put(ROUTE, json!({ "defaultService": format!("{LINK}{ORIGINAL}") }));
         stand.attach_original().await;
         stand
@@ -58,24 +58,6 @@ impl Stand {
     fn endpoint_group(&self, name: &str, kind: &str) {
         let path = format!("zones/{}/networkEndpointGroups/{name}", ZONES[0]);
         self.fake.put(&path, json!({ "networkEndpointType": kind, "size": 0 }));
-    }
-
-    fn service(&self, group: &str, scheme: &str, protocol: &str) -> Value {
-        let target = match protocol {
-            "HTTP" => json!({ "balancingMode": "RATE", "maxRatePerEndpoint": 70.0 }),
-            _ => json!({ "balancingMode": "CONNECTION", "maxConnectionsPerEndpoint": 70 }),
-        };
-        let mut backend = target;
-        backend["group"] = format!("{LINK}zones/{}/networkEndpointGroups/{group}", ZONES[0]).into();
-        json!({
-            "loadBalancingScheme": scheme,
-            "protocol": protocol,
-            "timeoutSec": 17,
-            "connectionDraining": { "drainingTimeoutSec": 30 },
-            "healthChecks": [format!("{LINK}global/healthChecks/web")],
-            "logConfig": { "enable": true, "sampleRate": 0.5 },
-            "backends": [backend],
-        })
     }
 
     async fn attach_original(&self) {
@@ -180,6 +162,25 @@ impl Stand {
     fn calls(&self, method: &str) -> usize {
         self.fake.calls().get(method).copied().unwrap_or_default()
     }
+}
+
+/// A backend service with endpoint groups.
+fn service(group: &str, scheme: &str, protocol: &str) -> Value {
+    let target = match protocol {
+        "HTTP" => json!({ "balancingMode": "RATE", "maxRatePerEndpoint": 70.0 }),
+        _ => json!({ "balancingMode": "CONNECTION", "maxConnectionsPerEndpoint": 70 }),
+    };
+    let mut backend = target;
+    backend["group"] = format!("{LINK}zones/{}/networkEndpointGroups/{group}", ZONES[0]).into();
+    json!({
+        "loadBalancingScheme": scheme,
+        "protocol": protocol,
+        "timeoutSec": 17,
+        "connectionDraining": { "drainingTimeoutSec": 30 },
+        "healthChecks": [format!("{LINK}global/healthChecks/web")],
+        "logConfig": { "enable": true, "sampleRate": 0.5 },
+        "backends": [backend],
+    })
 }
 
 /// Members and shares in percent.

@@ -56,7 +56,7 @@ async fn names_that_are_somebody_elses_are_left_alone() {
     let stand = Stand::open().await;
     let new = stand.pair("web-new");
     let name = stand.name("web-new");
-    stand.fake.put(&format!("global/backendServices/{name}"), stand.service("web", "EXTERNAL_MANAGED", "HTTP"));
+    stand.fake.put(&format!("global/backendServices/{name}"), service("web", "EXTERNAL_MANAGED", "HTTP"));
     let wanted = assignment(&[("web-new", 100)], &[&new]);
     let error = stand.until_done(&stand.switch(), "open", &wanted, || {}).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None), "{error}");

@@ -38,7 +38,8 @@ async fn a_fleet_gets_a_backend_service_like_the_original_and_then_the_traffic()
 
 #[tokio::test]
 async fn no_request_is_lost_while_traffic_moves_from_fleet_to_fleet() {
-    let stand = Stand::open().await;
+    // Every list comes in pieces.
+    let stand = Stand::open_with(Options { page: 1, ..Options::default() }).await;
     let switch = stand.switch();
     let (old, new) = (stand.pair("web-old"), stand.pair("web-new"));
     let steps = [
@@ -85,7 +86,7 @@ async fn weights_are_written_exactly() {
 
 #[tokio::test]
 async fn traffic_waits_until_one_of_the_new_members_is_found_good() {
-    let stand = Stand::open_with(Options { health_time: Duration::from_secs(3600), ..Options::default() }).await;
+    let stand = Stand::open_with(Options { health_time: Duration::from_hours(1), ..Options::default() }).await;
     let switch = stand.switch();
     let new = stand.pair("web-new");
     let wanted = assignment(&[("web-new", 100)], &[&new]);
@@ -100,7 +101,7 @@ async fn traffic_waits_until_one_of_the_new_members_is_found_good() {
     assert!(healths(&state).values().all(|health| *health == MemberHealth::Registering), "{state:?}");
     // One that is good is enough; the other one is ill.
     stand.fake.set_ill(&format!("zones/{}/instances/web-new-1", ZONES[0]), true);
-    stand.fake.skip(Duration::from_secs(3600));
+    stand.fake.skip(Duration::from_hours(1));
     stand.until_done(&switch, "open again", &wanted, || {}).await.unwrap();
     let state = stand.look(&switch).await;
     assert_eq!(state.split, Split::all_to(fleet("web-new")));
@@ -196,4 +197,33 @@ async fn a_machine_that_is_made_again_under_its_name_is_another_member() {
     let both = [again.clone(), members[1].clone()];
     stand.apply("repair", &assignment(&[("web-new", 100)], &[&both])).await;
     assert!(healths(&stand.look(&switch).await).contains_key(&again.instance));
+}
+
+#[tokio::test]
+async fn regional_url_maps_have_regional_backend_services() {
+    let mut stand = Stand::open().await;
+    let (map, path) = ("regions/europe-west1/urlMaps/web", "regions/europe-west1/backendServices/web");
+    let mut original = service("web", "INTERNAL_MANAGED", "HTTP");
+    // Machines in a managed group, as most balancers have them before.
+    original["backends"] = json!([{
+        "group": format!("{LINK}zones/{}/instanceGroups/web", ZONES[0]),
+        "balancingMode": "UTILIZATION",
+        "maxUtilization": 0.8,
+        "maxRatePerInstance": 35.0,
+    }]);
+    stand.fake.put(path, original);
+    stand.fake.put(map, json!({ "defaultService": format!("{LINK}{path}") }));
+    stand.route = map.parse().unwrap();
+    let new = stand.pair("web-new");
+    stand.apply("open", &assignment(&[("web-new", 100)], &[&new])).await;
+    assert_eq!(stand.look(&stand.switch()).await.split, Split::all_to(fleet("web-new")));
+    assert!(stand.fake.request(map).unwrap().contains("/web-new-"));
+    let made = stand.fake.get(&format!("regions/europe-west1/backendServices/{}", stand.name("web-new"))).unwrap();
+    for backend in made["backends"].as_array().unwrap() {
+        assert_eq!((&backend["balancingMode"], &backend["maxRatePerEndpoint"]), (&json!("RATE"), &json!(35.0)));
+        assert_eq!(backend.get("maxUtilization"), None);
+    }
+    stand.apply("close", &assignment(&[], &[])).await;
+    removal::remove(&stand, "once", "web-new").await.unwrap();
+    assert_eq!(stand.fake.get(map).unwrap()["defaultService"], format!("{LINK}{path}"));
 }
