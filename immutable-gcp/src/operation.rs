@@ -120,10 +120,10 @@ impl Change<'_> {
             Scope::Zone(zone) => format!("zones/{zone}"),
         };
         let filter = format!("targetLink eq .*/projects/{project}/{place}/{}", self.target);
-        const NEWEST_FIRST: &str = "creationTimestamp desc";
         macro_rules! list {
             ($request:expr) => {{
-                let request = $request.set_filter(filter).set_order_by(NEWEST_FIRST).set_max_results(LOOKED_AT);
+                let request =
+                    $request.set_filter(filter).set_order_by("creationTimestamp desc").set_max_results(LOOKED_AT);
                 let (mut items, mut found) = (request.by_item(), Vec::new());
                 // A page can be shorter than was asked for.
                 while found.len() < LOOKED_AT as usize

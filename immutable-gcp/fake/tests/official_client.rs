@@ -30,7 +30,7 @@ fn target() -> PathBuf {
 
 /// What a link is to, from the zone, the region or `global` on.
 fn path(link: &Value) -> &str {
-    link.as_str().and_then(|link| link.split_once("/projects/")?.1.split_once('/')).unwrap().1
+    link.as_str().and_then(|link| link.split_once("/projects/")?.1.split_once('/')).map(|(_, path)| path).unwrap()
 }
 
 #[test]

@@ -30,6 +30,8 @@ impl Config {
     }
 }
 
+const ZONES: &str = "IMMUTABLE_GCP_ZONES";
+
 /// Reads the settings from variables, wherever these come from.
 fn read(clients: Clients, variable: impl Fn(&str) -> Result<String, VarError>) -> Result<ConfigBuilder, ConfigError> {
     let text = |name: &'static str| match variable(name) {
@@ -42,7 +44,6 @@ fn read(clients: Clients, variable: impl Fn(&str) -> Result<String, VarError>) -
         let items = text(name)?.unwrap_or_default();
         Ok(items.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
     };
-    const ZONES: &str = "IMMUTABLE_GCP_ZONES";
     needed(ZONES)?;
     let location = match list(ZONES)?.as_slice() {
         [zone] => Location::zone(zone),

@@ -251,8 +251,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// The routes that rollouts move traffic on: where metrics and health are looked for. See [`Location`] and the crate's documentation for
-    /// how they are named.
+    /// The routes that rollouts move traffic on: where metrics and health are looked for. [`UrlMapSwitch`](crate::UrlMapSwitch) and
+    /// [`BackendServiceSwitch`](crate::BackendServiceSwitch) say how they are named.
     pub fn routes(mut self, routes: impl IntoIterator<Item = RouteId>) -> Self {
         self.0.routes = routes.into_iter().collect();
         self
