@@ -1,6 +1,7 @@
 //! The SDK's clients, and how they have to be set up.
 
 use std::fmt;
+use std::pin::Pin;
 
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_compute_v1::client as compute;
@@ -9,6 +10,8 @@ use google_cloud_gax::retry_policy::NeverRetry;
 use google_cloud_monitoring_v3::client::MetricService;
 
 use crate::ConfigError;
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Result<Clients, ConfigError>> + Send + 'a>>;
 
 /// One client of each kind of resource that is used. A plain struct, so that each can be replaced.
 ///
@@ -52,6 +55,17 @@ impl Clients {
     /// # Errors
     /// [`ConfigError`] when the endpoint is no URL.
     pub async fn new(credentials: Credentials, endpoint: Option<&str>) -> Result<Self, ConfigError> {
+        Self::open(credentials, endpoint).await
+    }
+
+    /// In a box and never inlined: with optimisation, an async function is compiled in the crate that calls it, and this one brings the whole SDK,
+    /// which takes minutes.
+    #[inline(never)]
+    fn open(credentials: Credentials, endpoint: Option<&str>) -> Opening<'_> {
+        Box::pin(Self::build(credentials, endpoint))
+    }
+
+    async fn build(credentials: Credentials, endpoint: Option<&str>) -> Result<Self, ConfigError> {
         macro_rules! client {
             ($client:ty) => {{
                 let builder = <$client>::builder().with_credentials(credentials.clone()).with_retry_policy(NeverRetry);
