@@ -15,6 +15,7 @@ type Needed = (&'static str, &'static str);
 const FLEETS: &[Needed] = &[
     ("compute.backendServices.list", "backendServices.aggregatedList"),
     ("compute.disks.create", "instanceGroupManagers.insert"),
+    ("compute.disks.setLabels", "instanceGroupManagers.insert"),
     ("compute.globalOperations.list", "globalOperations.list"),
     ("compute.images.get", "images.get"),
     ("compute.images.useReadOnly", "instanceGroupManagers.insert"),
@@ -50,6 +51,8 @@ const IMAGES: &[Needed] = &[
     ("compute.images.deprecate", "images.deprecate"),
     ("compute.images.list", "images.list"),
     ("compute.images.setLabels", "images.insert"),
+    ("compute.instances.getGuestAttributes", "instances.getGuestAttributes"),
+    ("compute.instances.getSerialPortOutput", "instances.getSerialPortOutput"),
     ("compute.instances.stop", "instances.stop"),
 ];
 
@@ -63,31 +66,36 @@ const ROUTES: &[Needed] = &[
     ("compute.networkEndpointGroups.get", "networkEndpointGroups.listNetworkEndpoints"),
     ("compute.networkEndpointGroups.use", "backendServices.update"),
     ("compute.networks.use", "networkEndpointGroups.insert"),
-    ("compute.securityPolicies.use", "backendServices.setSecurityPolicy"),
 ];
 
-/// To move traffic on routes of a global load balancer.
+/// To move traffic on routes of a global load balancer, and more where they are URL maps.
 const GLOBAL_ROUTES: &[Needed] = &[
+    ("compute.backendServices.get", "backendServices.getHealth"),
+    ("compute.backendServices.update", "backendServices.update"),
+];
+const GLOBAL_URL_MAPS: &[Needed] = &[
     ("compute.backendServices.create", "backendServices.insert"),
     ("compute.backendServices.delete", "backendServices.delete"),
-    ("compute.backendServices.get", "backendServices.getHealth"),
     ("compute.backendServices.setSecurityPolicy", "backendServices.setSecurityPolicy"),
-    ("compute.backendServices.update", "backendServices.update"),
     ("compute.backendServices.use", "urlMaps.update"),
     ("compute.healthChecks.useReadOnly", "backendServices.insert"),
+    ("compute.securityPolicies.use", "backendServices.setSecurityPolicy"),
     ("compute.urlMaps.get", "urlMaps.get"),
     ("compute.urlMaps.update", "urlMaps.update"),
 ];
 
-/// To move traffic on routes of a load balancer in a region.
+/// To move traffic on routes of a load balancer in a region, and more where they are URL maps.
 const REGIONAL_ROUTES: &[Needed] = &[
+    ("compute.regionBackendServices.get", "regionBackendServices.getHealth"),
+    ("compute.regionBackendServices.update", "regionBackendServices.update"),
+];
+const REGIONAL_URL_MAPS: &[Needed] = &[
     ("compute.regionBackendServices.create", "regionBackendServices.insert"),
     ("compute.regionBackendServices.delete", "regionBackendServices.delete"),
-    ("compute.regionBackendServices.get", "regionBackendServices.getHealth"),
     ("compute.regionBackendServices.setSecurityPolicy", "regionBackendServices.setSecurityPolicy"),
-    ("compute.regionBackendServices.update", "regionBackendServices.update"),
     ("compute.regionBackendServices.use", "regionUrlMaps.update"),
     ("compute.regionHealthChecks.useReadOnly", "regionBackendServices.insert"),
+    ("compute.regionSecurityPolicies.use", "regionBackendServices.setSecurityPolicy"),
     ("compute.regionUrlMaps.get", "regionUrlMaps.get"),
     ("compute.regionUrlMaps.update", "regionUrlMaps.update"),
 ];
@@ -104,7 +112,8 @@ const SERVICE_ACCOUNT: &[Needed] = &[
 ];
 const NETWORK_TAGS: Needed = ("compute.instances.setTags", "instanceGroupManagers.insert");
 const EXTERNAL_ADDRESS: Needed = ("compute.subnetworks.useExternalIp", "instanceGroupManagers.insert");
-const AUTOHEALING: Needed = ("compute.healthChecks.useReadOnly", "instanceGroupManagers.insert");
+const GLOBAL_AUTOHEALING: Needed = ("compute.healthChecks.useReadOnly", "instanceGroupManagers.insert");
+const REGIONAL_AUTOHEALING: Needed = ("compute.regionHealthChecks.useReadOnly", "instanceGroupManagers.insert");
 
 /// The least that the provider has to be allowed with these settings: the permissions of a custom role, in their order.
 ///
@@ -123,21 +132,31 @@ pub fn role_permissions(config: &Config) -> Vec<&'static str> {
 
 fn needed(config: &Config) -> Vec<Needed> {
     let launch = &config.launch;
-    let is_regional = |route: &&RouteId| route.as_str().starts_with("regions/");
-    let (routes, regional) = (&config.routes, config.routes.iter().filter(is_regional).count());
+    let routes = |start: &str, kind: &str| {
+        config.routes.iter().map(RouteId::as_str).any(|route| route.starts_with(start) && route.contains(kind))
+    };
+    let (global, regional) = ("global/", "regions/");
+    let in_region = routes(regional, "") || matches!(launch.location, Location::Region { .. });
     let has_accounts = launch.service_account.is_some() || config.images.service_account.is_some();
-    let parts: [(bool, &[Needed]); 11] = [
+    let heals = |regional: bool| {
+        let check = launch.autohealing.as_ref().map(|autohealing| &autohealing.health_check);
+        check.is_some_and(|check| check.contains("/regions/") == regional)
+    };
+    let parts: [(bool, &[Needed]); 14] = [
         (true, FLEETS),
         (true, IMAGES),
-        (!routes.is_empty(), ROUTES),
-        (regional < routes.len(), GLOBAL_ROUTES),
-        (regional > 0, REGIONAL_ROUTES),
-        (regional > 0 || matches!(launch.location, Location::Region { .. }), &[REGIONAL_OPERATIONS]),
-        (!routes.is_empty(), &[METRICS]),
+        (routes("", ""), ROUTES),
+        (routes(global, ""), GLOBAL_ROUTES),
+        (routes(global, "/urlMaps/"), GLOBAL_URL_MAPS),
+        (routes(regional, ""), REGIONAL_ROUTES),
+        (routes(regional, "/urlMaps/"), REGIONAL_URL_MAPS),
+        (in_region, &[REGIONAL_OPERATIONS]),
+        (routes("", ""), &[METRICS]),
         (has_accounts, SERVICE_ACCOUNT),
         (!launch.network_tags.is_empty(), &[NETWORK_TAGS]),
         (launch.exceptions.external_address, &[EXTERNAL_ADDRESS]),
-        (launch.autohealing.is_some(), &[AUTOHEALING]),
+        (heals(false), &[GLOBAL_AUTOHEALING]),
+        (heals(true), &[REGIONAL_AUTOHEALING]),
     ];
     parts.into_iter().filter(|(is_needed, _)| *is_needed).flat_map(|(_, part)| part).copied().collect()
 }
@@ -191,6 +210,14 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_readme_shows_the_permissions() {
+        let config = builder().await.routes(["global/urlMaps/web".parse().unwrap()]);
+        let permissions = role_permissions(&config.build().unwrap()).join("\n");
+        let readme = include_str!("../README.md");
+        assert!(readme.contains(&format!("```text\n{permissions}\n```")), "the README should say:\n{permissions}");
+    }
+
+    #[tokio::test]
     async fn only_what_the_settings_need_is_asked_for() {
         let least = role_permissions(&builder().await.build().unwrap());
         let most = role_permissions(&everything().await);
@@ -206,5 +233,8 @@ mod tests {
         let (global, regional) = (on("global/urlMaps/web").await, on("regions/europe-west3/urlMaps/web").await);
         assert!(global.contains(&"compute.urlMaps.update") && !global.contains(&"compute.regionUrlMaps.update"));
         assert!(regional.contains(&"compute.regionUrlMaps.update") && !regional.contains(&"compute.urlMaps.update"));
+        let members = on("global/backendServices/web").await;
+        assert!(members.contains(&"compute.backendServices.update"), "{members:?}");
+        assert!(!members.contains(&"compute.urlMaps.get") && !members.contains(&"compute.backendServices.create"));
     }
 }

@@ -42,8 +42,12 @@ impl World {
     }
 
     pub(crate) fn images_with(&self, settings: ImageSettings) -> ComputeImageBuilder {
+        ComputeImageBuilder::new(self.config(settings))
+    }
+
+    pub(crate) fn config(&self, settings: ImageSettings) -> Config {
         let config = Config::builder(self.clients.clone(), self.fake.project(), Location::zone(ZONE), "e2-small");
-        ComputeImageBuilder::new(config.images(settings).build().unwrap())
+        config.images(settings).build().unwrap()
     }
 
     pub(crate) fn spec(&self, script: &str) -> ImageSpec {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod hasty;
+mod permissions;
 mod stand;
 #[path = "../support/mod.rs"]
 mod support;
@@ -10,10 +12,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use hasty::hasty;
 use immutable_core::engine::{DriverError, Engine, Outcome};
 use immutable_core::plan::{StageSpec, Strategy};
 use immutable_core::provider::{Pace, Platform};
 use immutable_gcp_fake::Options;
+use permissions::the_permissions_are_enough_and_each_is_needed;
 use stand::{Kind, Stand};
 
 /// Each of these with traffic by weights and by members.
@@ -35,15 +39,21 @@ on_both!(
     of_two_drivers_one_does_it,
     lost_answers_throttling_failures_and_a_shortage_are_got_over,
     lists_that_lag_mislead_nobody,
+    the_permissions_are_enough_and_each_is_needed,
 );
 
-fn canary() -> Strategy {
-    Strategy::canary([StageSpec::percent(20).unwrap(), StageSpec::percent(50).unwrap()])
+/// Shares of the traffic, in percent, that a canary of five instances takes one after the other: members have what they are of all.
+fn shares(kind: Kind) -> [u16; 2] {
+    match kind {
+        Kind::Weights => [20, 50],
+        Kind::Members => [17, 29],
+    }
 }
 
 async fn a_release_replaces_another_by_each_strategy_and_nothing_is_left(kind: Kind) {
     let stand = Stand::new(kind, Options::default()).await;
-    for (number, strategy) in [Strategy::blue_green(), Strategy::rolling(), canary()].into_iter().enumerate() {
+    let canary = Strategy::canary(shares(kind).map(|share| StageSpec::percent(share).unwrap()));
+    for (number, strategy) in [Strategy::blue_green(), Strategy::rolling(), canary].into_iter().enumerate() {
         assert_eq!(stand.roll_out(number % 2, strategy, 5).await, Outcome::Promoted);
         stand.assert_only(number % 2, 5);
     }
@@ -53,7 +63,8 @@ async fn a_canary_that_falls_ill_goes_back_and_nothing_is_left(kind: Kind) {
     let stand = Stand::new(kind, Options::default()).await;
     assert_eq!(stand.roll_out(0, Strategy::blue_green(), 5).await, Outcome::Promoted);
     let engine = stand.engine();
-    let strategy = Strategy::canary([StageSpec::percent(20).unwrap().hold(Duration::from_mins(1))]);
+    let [share, _] = shares(kind);
+    let strategy = Strategy::canary([StageSpec::percent(share).unwrap().hold(Duration::from_mins(1))]);
     let strategy = strategy.progress_deadline(Duration::from_secs(20)).instance_deadline(Duration::from_secs(2));
     let rollout = engine.start(stand.spec(1, strategy, 5)).await.unwrap();
     // Whoever is started in their place is ill as well, from the moment that the first has traffic.
@@ -106,7 +117,7 @@ async fn lost_answers_throttling_failures_and_a_shortage_are_got_over(kind: Kind
     let fake = &stand.project.fake;
     let before = fake.calls();
     let (groups, route) = match kind {
-        Kind::Weights => ("compute.regionInstanceGroupManagers", "compute.urlMaps.patch"),
+        Kind::Weights => ("compute.regionInstanceGroupManagers", "compute.urlMaps.update"),
         Kind::Members => ("compute.instanceGroupManagers", "compute.backendServices.patch"),
     };
     let [insert, end, remove] = ["insert", "deleteInstances", "delete"].map(|verb| format!("{groups}.{verb}"));
@@ -140,7 +151,7 @@ async fn lost_answers_throttling_failures_and_a_shortage_are_got_over(kind: Kind
 async fn lists_that_lag_mislead_nobody(kind: Kind) {
     let lag = Duration::from_millis(300);
     let stand = Stand::new(kind, Options { list_lag: lag, ..Options::default() }).await;
-    let platform = stand.platform();
+    let platform = hasty(stand.platform());
     let pace = Pace { list_lag: lag, ..platform.pace };
     let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
     for (number, strategy) in [Strategy::blue_green(), Strategy::rolling()].into_iter().enumerate() {

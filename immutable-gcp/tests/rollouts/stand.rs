@@ -12,6 +12,7 @@ use immutable_core::provider::{OpContext, Pace, Platform};
 use immutable_gcp::{BackendServiceSwitch, Config};
 use immutable_gcp_fake::Options;
 
+use crate::hasty::hasty;
 use crate::support::Project;
 
 /// No rollout takes so long here.
@@ -76,7 +77,7 @@ impl Stand {
 
     /// A driver, which knows what the journal tells and nothing else.
     pub(crate) fn engine(&self) -> Engine {
-        Engine::builder(self.platform()).journal(self.journal.clone()).build()
+        Engine::builder(hasty(self.platform())).journal(self.journal.clone()).build()
     }
 
     pub(crate) fn fleet(&self, number: usize) -> FleetId {

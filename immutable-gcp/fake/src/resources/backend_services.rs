@@ -26,7 +26,8 @@ pub(super) fn handle(world: &mut World, call: &Call, verb: &str) -> Result<Value
             let path = target();
             world.find(&path)?;
             let policy = call.body["securityPolicy"].clone();
-            world.require("compute.securityPolicies.use", policy.as_str().unwrap_or_default())?;
+            let kind = if path.contains("/regions/") { "regionSecurityPolicies" } else { "securityPolicies" };
+            world.require(&format!("compute.{kind}.use"), policy.as_str().unwrap_or_default())?;
             let target = path.clone();
             world.operate(
                 call,

@@ -32,7 +32,7 @@ fn insert(world: &mut World, call: &Call) -> Result<Value, Failure> {
     if world.get(&path).is_some() {
         return Err(Failure::already_exists(&path));
     }
-    permit(world, call, &path)?;
+    permit(world, &call.body, &path)?;
     for image in images(&call.body) {
         super::images::resolve(world, image)?;
     }
@@ -40,10 +40,9 @@ fn insert(world: &mut World, call: &Call) -> Result<Value, Failure> {
     world.operate(call, Change::new("insert", &path).later(move |world| machines::start(world, &target, wanted)))
 }
 
-/// What a new machine needs beside its own permission
+/// Refuses a machine for what it consists of
 /// (<https://docs.cloud.google.com/compute/docs/reference/rest/v1/instances/insert>).
-fn permit(world: &World, call: &Call, path: &str) -> Result<(), Failure> {
-    let machine = &call.body;
+pub(super) fn permit(world: &World, machine: &Value, path: &str) -> Result<(), Failure> {
     for (field, permission) in [
         ("labels", "compute.instances.setLabels"),
         ("metadata", "compute.instances.setMetadata"),
@@ -54,9 +53,13 @@ fn permit(world: &World, call: &Call, path: &str) -> Result<(), Failure> {
             world.require(permission, path)?;
         }
     }
+    act_as(world, machine)?;
     let disks = machine["disks"].as_array().into_iter().flatten();
-    if disks.clone().any(|disk| disk.get("initializeParams").is_some()) {
+    for disk in disks.filter_map(|disk| disk.get("initializeParams")) {
         world.require("compute.disks.create", path)?;
+        if disk.get("labels").is_some() {
+            world.require("compute.disks.setLabels", path)?;
+        }
     }
     // Public images are everybody's.
     for image in images(machine).map(|image| world.path_of(image)) {
@@ -72,6 +75,14 @@ fn permit(world: &World, call: &Call, path: &str) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Refuses whoever may not act as the accounts that machines of this kind run as.
+pub(super) fn act_as(world: &World, machine: &Value) -> Result<(), Failure> {
+    let accounts = machine["serviceAccounts"].as_array().into_iter().flatten();
+    accounts
+        .filter_map(|account| account["email"].as_str())
+        .try_for_each(|email| world.require("iam.serviceAccounts.actAs", email))
 }
 
 fn images(machine: &Value) -> impl Iterator<Item = &str> {

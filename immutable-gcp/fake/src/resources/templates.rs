@@ -29,6 +29,7 @@ fn insert(world: &mut World, call: &Call) -> Result<Value, Failure> {
     if call.body["properties"]["disks"].as_array().is_none_or(Vec::is_empty) {
         return Err(Failure::invalid("resource.properties.disks", "", "At least one disk is required."));
     }
+    super::instances::act_as(world, &call.body["properties"])?;
     let (template, target) = (call.body.clone(), path.clone());
     world.operate(
         call,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::unknown;
+use super::{instances, unknown};
 use crate::Fake;
 use crate::call::Call;
 use crate::failure::{Failure, OperationError};
@@ -86,6 +86,7 @@ fn insert(world: &mut World, call: &Call) -> Result<Value, Failure> {
     let mut group = call.body.clone();
     complete(world, call, &path, &mut group);
     refuse_dangling(world, &group)?;
+    permit(world, &group, &path)?;
     let target = path.clone();
     world.operate(
         call,
@@ -135,13 +136,28 @@ fn refuse_dangling(world: &World, group: &Value) -> Result<(), Failure> {
     }
     let policies = group["autoHealingPolicies"].as_array().into_iter().flatten();
     for check in policies.filter_map(|policy| policy["healthCheck"].as_str()) {
-        world.find(&world.path_of(check))?;
+        let check = world.path_of(check);
+        world.find(&check)?;
+        let kind = if check.contains("/regions/") { "regionHealthChecks" } else { "healthChecks" };
+        world.require(&format!("compute.{kind}.useReadOnly"), &check)?;
+    }
+    Ok(())
+}
+
+/// Who makes a group must be allowed to make the machines that its template describes
+/// (<https://docs.cloud.google.com/compute/docs/instance-groups/create-mig-with-basic-configs>).
+fn permit(world: &World, group: &Value, path: &str) -> Result<(), Failure> {
+    world.require("compute.instances.create", path)?;
+    for version in group["versions"].as_array().into_iter().flatten() {
+        let template = world.find(&world.path_of(version["instanceTemplate"].as_str().unwrap_or_default()))?;
+        instances::permit(world, &template["properties"], path)?;
     }
     Ok(())
 }
 
 fn delete(world: &mut World, call: &Call, path: &str) -> Result<Value, Failure> {
     let instance_group = path.replace(COLLECTION, "instanceGroups");
+    world.require("compute.instanceGroups.delete", &instance_group)?;
     if let Some(user) = world.user_of(&instance_group, &["backendServices"]) {
         return Err(Failure::in_use(&instance_group, user));
     }
