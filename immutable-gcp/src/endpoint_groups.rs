@@ -13,12 +13,12 @@ use google_cloud_compute_v1::model::{
     NetworkEndpointGroupsListEndpointsRequest, NetworkEndpointWithHealthStatus,
 };
 use immutable_core::model::{Fingerprint, FleetId, InstanceId};
-use immutable_core::provider::{ErrorKind, MemberHealth, MemberTarget, Progress, ProviderError};
+use immutable_core::provider::{Effect, ErrorKind, MemberHealth, MemberTarget, Progress, ProviderError};
 use model::health_status_for_network_endpoint::HealthState;
 use model::network_endpoint_group::NetworkEndpointType;
 
 use crate::changes;
-use crate::error::unseen;
+use crate::error::{reached, unseen};
 use crate::operation::{Change, Scope};
 use crate::ownership::{self, Record};
 use crate::task::Task;
@@ -93,7 +93,7 @@ pub(crate) async fn ensure(
         Some(_) => network.clone(),
     };
     let network = launch.network.clone().unwrap_or_else(|| "default".to_owned());
-    changes::send(missing, |group: &EndpointGroup, id| {
+    changes::send_all(missing, |group: &EndpointGroup, id| {
         let body = model::NetworkEndpointGroup::new()
             .set_name(&group.name)
             .set_description(record.description())
@@ -140,6 +140,7 @@ pub(crate) async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(En
         let request = request.set_project(&task.config.project).set_filter(ownership::names_on_routes(fleet));
         let answer = request.set_or_clear_page_token(token).send().await;
         let answer = answer.map_err(|error| unseen(task.operation, error))?;
+        reached(task.operation, &answer.unreachables)?;
         for found in answer.items.into_values().flat_map(|zone| zone.network_endpoint_groups) {
             let record = Record::read(found.description.as_deref()).filter(|record| record.fleet == fleet.as_str());
             let group = found.self_link.as_deref().and_then(EndpointGroup::parse);
@@ -156,17 +157,12 @@ pub(crate) async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(En
 /// Deletes groups that nothing uses.
 pub(crate) async fn delete(task: &Task<'_>, groups: &[EndpointGroup]) -> Result<Progress<()>, ProviderError> {
     let changes = groups.iter().map(|group| (group.change(task, "delete"), group)).collect();
-    changes::send(changes, |group: &EndpointGroup, id| {
+    changes::send_all(changes, |group: &EndpointGroup, id| {
         let request = task.config.clients.network_endpoint_groups.delete().set_project(&task.config.project);
         request.set_zone(&group.zone).set_network_endpoint_group(&group.name).set_request_id(id).send()
     })
     .await
-    .or_else(gone)
-}
-
-/// What is gone already need not be deleted: a list may show it for a while.
-pub(crate) fn gone(error: ProviderError) -> Result<Progress<()>, ProviderError> {
-    if error.kind() == ErrorKind::NotFound { Ok(Progress::Done(())) } else { Err(error) }
+    .or_else(changes::gone)
 }
 
 /// An endpoint that is in a group, or on the way out.
@@ -286,7 +282,7 @@ pub(crate) async fn attach(
     let batches: Vec<Batch<'_>> = batches.collect();
     let steps = steps("attach", &batches);
     let changes = batches.into_iter().zip(&steps).map(|(batch, step)| (batch.0.change(task, step), batch)).collect();
-    changes::send(changes, |(group, endpoints): Batch<'_>, id| {
+    changes::send_all(changes, |(group, endpoints): Batch<'_>, id| {
         let body = NetworkEndpointGroupsAttachEndpointsRequest::new().set_network_endpoints(endpoints);
         let request = task.config.clients.network_endpoint_groups.attach_network_endpoints();
         let request = request.set_project(&task.config.project).set_zone(&group.zone);
@@ -294,6 +290,7 @@ pub(crate) async fn attach(
     })
     .await
     .map(|progress| changes::until_seen(progress, "members that come"))
+    .map_err(|error| look_again(task, error))
 }
 
 /// Takes endpoints out. The balancer sends them nothing new, and lets them finish what they have.
@@ -308,7 +305,7 @@ pub(crate) async fn detach(task: &Task<'_>, leaving: &[&Listed]) -> Result<Progr
     let batches: Vec<Batch<'_>> = by_group.into_iter().collect();
     let steps = steps("detach", &batches);
     let changes = batches.into_iter().zip(&steps).map(|(batch, step)| (batch.0.change(task, step), batch)).collect();
-    changes::send(changes, |(group, endpoints): Batch<'_>, id| {
+    changes::send_all(changes, |(group, endpoints): Batch<'_>, id| {
         let body = NetworkEndpointGroupsDetachEndpointsRequest::new().set_network_endpoints(endpoints);
         let request = task.config.clients.network_endpoint_groups.detach_network_endpoints();
         let request = request.set_project(&task.config.project).set_zone(&group.zone);
@@ -316,6 +313,17 @@ pub(crate) async fn detach(task: &Task<'_>, leaving: &[&Listed]) -> Result<Progr
     })
     .await
     .map(|progress| changes::until_seen(progress, "members that leave"))
+    .map_err(|error| look_again(task, error))
+}
+
+/// One machine that is gone, or another one under its name, makes Compute Engine refuse all of a request. The next look no longer names it.
+fn look_again(task: &Task<'_>, error: ProviderError) -> ProviderError {
+    if error.kind() != ErrorKind::InvalidRequest {
+        return error;
+    }
+    let again = ProviderError::new(ErrorKind::Conflict, task.operation, error.to_string());
+    let again = if error.effect() == Effect::None { again.without_effect() } else { again };
+    again.with_source(error)
 }
 
 /// The endpoints of one request.
@@ -345,6 +353,7 @@ impl Machines {
                 let request = task.config.clients.instances.aggregated_list().set_project(&task.config.project);
                 let answer = request.set_filter(&filter).set_or_clear_page_token(token).send().await;
                 let answer = answer.map_err(|error| unseen(task.operation, error))?;
+                reached(task.operation, &answer.unreachables)?;
                 for found in answer.items.into_values().flat_map(|zone| zone.instances) {
                     let zone = found.zone.as_deref().map(name).unwrap_or_default().to_owned();
                     let address = found.network_interfaces.into_iter().find_map(|interface| interface.network_ip);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use google_cloud_compute_v1::model::Operation;
-use google_cloud_gax::error::Error;
 use google_cloud_gax::error::rpc::StatusDetails;
+use google_cloud_gax::error::{CredentialsError, Error};
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 
 /// The longest text of the vendor's that is told on, in characters.
@@ -23,9 +23,10 @@ struct Row {
 /// `before` is `None` as long as the call has changed nothing: then a refusal leaves nothing behind. No answer, or one that says
 /// that Google itself failed, may have had an effect.
 pub(crate) fn failed(operation: &'static str, before: Effect, error: Error) -> ProviderError {
-    let row = reasons(&error).find_map(row);
+    let row = reasons(&error).find_map(row).or_else(|| by_words(&error));
     let status = error.http_status_code();
     let (kind, effect) = match (row, status) {
+        _ if is_passing(&error) => (ErrorKind::Unavailable, Effect::None),
         _ if error.is_authentication() => (ErrorKind::PermissionDenied, Effect::None),
         _ if error.is_binding() || error.is_serialization() => (ErrorKind::InvalidRequest, Effect::None),
         _ if error.is_timeout() => (ErrorKind::Timeout, Effect::Unknown),
@@ -48,6 +49,16 @@ pub(crate) fn failed(operation: &'static str, before: Effect, error: Error) -> P
 /// What a failed look means for the call that looked: a look changes nothing, whether it was answered or not.
 pub(crate) fn unseen(operation: &'static str, error: Error) -> ProviderError {
     failed(operation, Effect::None, error).without_effect()
+}
+
+/// That nothing is missing from a list of all zones and regions: what cannot be seen is not gone.
+pub(crate) fn reached(operation: &'static str, unreachable: &[String]) -> Result<(), ProviderError> {
+    if unreachable.is_empty() {
+        return Ok(());
+    }
+    let places: Vec<&str> = unreachable.iter().filter_map(|url| url.rsplit('/').next()).collect();
+    let problem = format!("{} cannot be seen now: look again", places.join(", "));
+    Err(ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect())
 }
 
 /// What an operation says that was accepted and then failed, if it did. It is over: nothing of it lands any more.
@@ -94,6 +105,24 @@ fn reasons(error: &Error) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether no token could be had, and may be had soon.
+fn is_passing(error: &Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<CredentialsError>());
+    error.is_authentication() && source.is_some_and(CredentialsError::is_transient)
+}
+
+/// What a refusal for a rate or a quota means that has other details than its reason: then the SDK knows nothing but its words.
+fn by_words(error: &Error) -> Option<&'static Row> {
+    let words = &error.status().filter(|_| error.http_status_code() == Some(403))?.message;
+    let is_rate = ["Rate Limit Exceeded", "rate limit", "Quota exceeded for quota metric"];
+    let code = match words {
+        words if is_rate.iter().any(|rate| words.contains(rate)) => "rateLimitExceeded",
+        words if words.starts_with("Quota '") => "quotaExceeded",
+        _ => return None,
+    };
+    row(code)
+}
+
 /// A code that is not known yet is no reason to give up, and none to hope.
 fn by_status(status: u16) -> (ErrorKind, Effect) {
     match status {
@@ -111,6 +140,9 @@ fn by_status(status: u16) -> (ErrorKind, Effect) {
 
 /// The vendor's code and words, in one line that cannot grow without end.
 fn message(error: &Error) -> String {
+    if is_passing(error) {
+        return "no token could be had now: look again".to_owned();
+    }
     if error.is_authentication() {
         return "no credentials could be had: sign in with `gcloud auth application-default login`, or check the service account".to_owned();
     }
@@ -154,6 +186,8 @@ static TABLE: &[Row] = &[
     is("RATE_LIMIT_EXCEEDED", ErrorKind::Throttled).after(5),
     is("userRateLimitExceeded", ErrorKind::Throttled).after(5),
     is("concurrentLimitExceeded", ErrorKind::Throttled).after(5),
+    // "Quota exceeded for quota metric 'Concurrent ... operations'": https://docs.cloud.google.com/compute/operations-quota
+    is("CONCURRENT_OPERATIONS_QUOTA_EXCEEDED", ErrorKind::Throttled).after(5),
     // "Operation rate exceeded for resource": too many changes of one thing.
     is("RESOURCE_OPERATION_RATE_EXCEEDED", ErrorKind::Throttled).after(10),
     is("resourceOperationRateExceeded", ErrorKind::Throttled).after(10),
@@ -262,6 +296,40 @@ mod tests {
             assert!(!error.to_string().contains(['\n', '<']), "{error}");
             assert_eq!(unseen("test", answered(status, &body)).effect(), Effect::None);
             assert_eq!(failed("test", Effect::Unknown, answered(status, &body)).effect(), Effect::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_rate_that_is_exceeded_is_no_lack_of_a_permission_whatever_else_the_answer_says() {
+        let details = |words: &str, detail: &str| {
+            format!(
+                r#"{{"error":{{"code":403,"message":"{words}","errors":[{{"message":"{words}","domain":"usageLimits","reason":"rateLimitExceeded"}}],"details":[{detail}]}}}}"#
+            )
+        };
+        let info = |reason: &str| {
+            format!(
+                r#"{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"{reason}","domain":"compute.googleapis.com"}}"#
+            )
+        };
+        let help = r#"{"@type":"type.googleapis.com/google.rpc.Help","links":[]}"#;
+        for (body, kind) in [
+            (details("too many", &info("CONCURRENT_OPERATIONS_QUOTA_EXCEEDED")), ErrorKind::Throttled),
+            (details("Rate Limit Exceeded", help), ErrorKind::Throttled),
+            (details("Quota exceeded for quota metric 'Queries'", help), ErrorKind::Throttled),
+            (details("Quota 'CPUS' exceeded. Limit: 24.0", help), ErrorKind::Quota),
+            (details("Required 'a' permission for 'b'", help), ErrorKind::PermissionDenied),
+        ] {
+            let error = failed("test", Effect::None, answered(403, &body));
+            assert_eq!((error.kind(), error.effect()), (kind, Effect::None), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_had_for_a_moment_ends_nothing() {
+        for (is_transient, kind) in [(true, ErrorKind::Unavailable), (false, ErrorKind::PermissionDenied)] {
+            let error = Error::authentication(CredentialsError::from_msg(is_transient, "no answer"));
+            let error = failed("test", Effect::None, error);
+            assert_eq!((error.kind(), error.effect()), (kind, Effect::None));
         }
     }
 

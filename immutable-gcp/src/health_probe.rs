@@ -8,15 +8,18 @@ use async_trait::async_trait;
 use google_cloud_compute_v1::model::managed_instance::{CurrentAction, InstanceStatus};
 use google_cloud_compute_v1::model::managed_instance_instance_health::DetailedHealthState;
 use google_cloud_compute_v1::model::{HealthStatus, ManagedInstance, health_status};
-use google_cloud_gax::paginator::ItemPaginator as _;
 use immutable_core::model::{FleetId, InstanceId, Look, Sample};
 use immutable_core::provider::{HealthProbe, OpContext, ProbeTarget, ProviderError};
 use jiff::Timestamp;
 
+use crate::Config;
 use crate::endpoint_groups::name;
-use crate::on_route::OnRoute;
+use crate::on_route::{OnRoute, existing};
+use crate::ownership::{self, Record};
+use crate::provisioner::{Group, Place, place_of};
 use crate::task::Task;
-use crate::{Config, Location, ownership};
+
+const LOOK: &str = "look at instances of a group";
 
 /// What was seen of an instance, and the evidence.
 type Seen = (Look, String);
@@ -75,8 +78,7 @@ impl HealthProbe for GroupHealthProbe {
             if until.is_over() {
                 break;
             }
-            let members = self.members(cx, fleet).await?;
-            let is_checked = self.config.launch.autohealing.is_some();
+            let (members, is_checked) = self.members(fleet).await?;
             let seen = members.iter().filter_map(|member| Some((id_of(member)?, group_look(member, is_checked))));
             samples.extend(told(seen.filter(|(id, _)| asked.contains(id.as_str()))));
         }
@@ -85,28 +87,32 @@ impl HealthProbe for GroupHealthProbe {
 }
 
 impl GroupHealthProbe {
-    /// The instances of a fleet's group, if there is one.
-    async fn members(&self, cx: &OpContext, fleet: &FleetId) -> Result<Vec<ManagedInstance>, ProviderError> {
-        let task = Task::new(&self.config, "look at instances of a group", cx);
-        let name = ownership::name(task.operation, fleet)?;
-        let (clients, project) = (&self.config.clients, &self.config.project);
-        let mut members = Vec::new();
-        macro_rules! read {
-            ($request:expr) => {{
-                let mut pages = $request.set_project(project).set_instance_group_manager(name).by_item();
-                while let Some(member) = pages.next().await {
-                    let Some(member) = task.found(member)? else { break };
-                    members.push(member);
-                }
-            }};
+    /// The instances of a fleet's group, and whether it checks them, which it may not have done yet.
+    async fn members(&self, fleet: &FleetId) -> Result<(Vec<ManagedInstance>, bool), ProviderError> {
+        let Some((group, members)) = self.group(fleet).await? else { return Ok((Vec::new(), false)) };
+        let is_checked = members.iter().any(|member| !member.instance_health.is_empty())
+            // It may have been made with other settings.
+            || self.config.launch.autohealing.is_some()
+                && group.get(LOOK).await?.is_some_and(|group| !group.auto_healing_policies.is_empty());
+        Ok((members, is_checked))
+    }
+
+    /// A fleet's group, if there is one: where these settings have theirs, or else where the fleet was made.
+    async fn group(&self, fleet: &FleetId) -> Result<Option<(Group<'_>, Vec<ManagedInstance>)>, ProviderError> {
+        let (config, here) = (&self.config, Place::of(&self.config));
+        let name = ownership::name(LOOK, fleet)?;
+        let group = Group::new(config, here.clone(), name.clone());
+        if let Some(members) = group.managed(LOOK).await? {
+            return Ok(Some((group, members)));
         }
-        match &self.config.launch.location {
-            Location::Zone(zone) => read!(clients.instance_group_managers.list_managed_instances().set_zone(zone)),
-            Location::Region { region, .. } => {
-                read!(clients.region_instance_group_managers.list_managed_instances().set_region(region));
-            }
-        }
-        Ok(members)
+        let template = config.clients.instance_templates.get().set_project(&config.project);
+        let template = existing(LOOK, template.set_instance_template(&name).send().await)?;
+        let record = template.and_then(|template| Record::read(template.description.as_deref()));
+        let there = record.as_ref().and_then(place_of).filter(|there| *there != here);
+        let Some(there) = there else { return Ok(None) };
+        let group = Group::new(config, there, name);
+        let members = group.managed(LOOK).await?;
+        Ok(members.map(|members| (group, members)))
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! let location = Location::region("europe-west3", ["europe-west3-a", "europe-west3-b"]);
 //! let config = Config::builder(Clients::from_env().await?, "web-production", location, "e2-standard-2")
+//!     .network("web")
 //!     .subnetwork("regions/europe-west3/subnetworks/web")
 //!     .service_account("web@web-production.iam.gserviceaccount.com")
 //!     .routes(["global/urlMaps/web".parse()?])

@@ -31,6 +31,10 @@ impl OnRoute {
             None => Some(Self { service: Place::parse(route.as_str())?, group, is_alone: false }),
         }
     }
+    /// Whether this is the id of a route.
+    pub(crate) fn is_route(id: &RouteId) -> bool {
+        Route::parse(id).is_some() || Place::parse(id.as_str()).is_some()
+    }
 }
 
 /// What was found, if it is there: what is not there is nothing to look at.

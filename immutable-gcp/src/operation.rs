@@ -7,8 +7,8 @@
 //!
 //! # Guarantees
 //! Nothing is remembered here: what runs and what failed is read from Compute Engine, which keeps operations for
-//! [two weeks](https://docs.cloud.google.com/compute/docs/api/how-tos/api-requests-responses). A failed operation is told for some seconds
-//! and then tried anew under another id: with the same one, Compute Engine would answer with the same failure for ever.
+//! [two weeks](https://docs.cloud.google.com/compute/docs/api/how-tos/api-requests-responses). A failed operation is told for some seconds,
+//! for longer the more often it has failed, and then tried anew under another id: with the same one, Compute Engine would answer with the same failure for ever.
 
 use std::time::Duration;
 
@@ -24,8 +24,10 @@ use crate::error::{of_operation, unseen};
 /// When to ask again about an operation: most of those that are used take some seconds.
 pub(crate) const SOON: Duration = Duration::from_secs(2);
 
-/// For how long a failed operation is the answer to the call that began it. Then it is tried again.
+/// For how long a failed operation is the answer to the call that began it. Then it is tried again, and told for twice as long if it fails again: so
+/// it is told at last also to somebody who seldom asks, or whose clock is ahead.
 const TOLD_FOR: Duration = Duration::from_secs(10);
+const TOLD_FOR_AT_MOST: Duration = Duration::from_mins(5);
 
 /// So many operations on one thing are looked at, the newest first.
 const LOOKED_AT: u32 = 50;
@@ -77,20 +79,22 @@ impl Change<'_> {
         let is_ours =
             |operation: &&Operation| operation.client_operation_id.as_ref().is_some_and(|id| ids.contains(id));
         let Some(last) = known.iter().find(is_ours) else { return Ok(Turn::Send(self.id(""))) };
+        let has_failed = |operation: &&Operation| of_operation(self.operation, Effect::None, operation).is_some();
+        let failures = known.iter().filter(is_ours).take_while(has_failed).count();
         if let Some(error) = of_operation(self.operation, Effect::None, last)
-            && ended_within(last, TOLD_FOR)
+            && ended_within(last, told_for(failures))
         {
             return Err(error);
         }
         Ok(Turn::Send(self.id(last.name.as_deref().unwrap_or_default())))
     }
 
-    /// What the answer to the request says.
+    /// What the answer to the request says. `before` is what the call has done so far.
     ///
     /// # Errors
     /// Why the operation failed, if it is over already.
-    pub(crate) fn answered(&self, operation: &Operation) -> Result<Progress<()>, ProviderError> {
-        match of_operation(self.operation, Effect::None, operation) {
+    pub(crate) fn answered(&self, before: Effect, operation: &Operation) -> Result<Progress<()>, ProviderError> {
+        match of_operation(self.operation, before, operation) {
             Some(error) if is_done(operation) => Err(error),
             _ if is_done(operation) => Ok(Progress::Done(())),
             _ => Ok(self.pending()),
@@ -142,6 +146,12 @@ impl Change<'_> {
     }
 }
 
+/// How long the last of so many failures in a row is told.
+fn told_for(failures: usize) -> Duration {
+    let doubled = u32::try_from(failures.saturating_sub(1)).ok().and_then(|times| 1_u32.checked_shl(times));
+    TOLD_FOR.saturating_mul(doubled.unwrap_or(u32::MAX)).min(TOLD_FOR_AT_MOST)
+}
+
 fn is_done(operation: &Operation) -> bool {
     operation.status == Some(operation::Status::Done)
 }
@@ -150,4 +160,16 @@ fn ended_within(operation: &Operation, time: Duration) -> bool {
     let ended = operation.end_time.as_deref().and_then(|time| time.parse::<Timestamp>().ok());
     let since = ended.map(|ended| Timestamp::now().duration_since(ended));
     since.is_some_and(|since| since < jiff::SignedDuration::try_from(time).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_for_longer_the_more_often_it_comes() {
+        for (failures, seconds) in [(0, 10), (1, 10), (2, 20), (4, 80), (6, 300), (50, 300), (usize::MAX, 300)] {
+            assert_eq!(told_for(failures), Duration::from_secs(seconds), "{failures}");
+        }
+    }
 }

@@ -213,7 +213,8 @@ pub(crate) fn backend(task: &Task<'_>, place: &Place, model: &BackendService, gr
         |backend: &&Backend| backend.group.as_deref().is_some_and(|link| EndpointGroup::parse(link).is_some());
     if let Some(same) = model.backends.iter().find(is_group) {
         let mut backend = same.clone().set_group(link);
-        backend.description = None;
+        // How far the model is drained, and whether it is a spare, is its own affair.
+        (backend.description, backend.capacity_scaler, backend.failover) = (None, None, None);
         return backend;
     }
     let backend = Backend::new().set_group(link);

@@ -10,7 +10,7 @@ use immutable_core::provider::{Progress, ProviderError};
 pub(crate) use self::making::{Made, New, backend, endpoint_type, ensure, record, widen, write_claim};
 pub(crate) use self::removal::remove;
 use crate::changes;
-use crate::endpoint_groups::{self, name, path};
+use crate::endpoint_groups::{name, path};
 use crate::operation::Scope;
 use crate::ownership;
 use crate::task::Task;
@@ -98,7 +98,7 @@ impl Place {
     async fn insert(&self, task: &Task<'_>, body: BackendService) -> Result<Progress<()>, ProviderError> {
         let step = format!("make {}", short(&body));
         let change = task.change(&self.scope, self.target(), &step);
-        changes::send(vec![(change, body)], move |body, id| async move {
+        changes::send(&change, |id| async move {
             send!(self, task, insert, |request| request.set_body(body).set_request_id(id))
         })
         .await
@@ -108,7 +108,7 @@ impl Place {
     pub(crate) async fn patch(&self, task: &Task<'_>, body: BackendService) -> Result<Progress<()>, ProviderError> {
         let step = format!("change {}", short(&body));
         let change = task.change(&self.scope, self.target(), &step);
-        changes::send(vec![(change, body)], move |body, id| async move {
+        changes::send(&change, |id| async move {
             send!(self, task, patch, |request| request
                 .set_backend_service(&self.name)
                 .set_body(body)
@@ -121,7 +121,7 @@ impl Place {
     pub(crate) async fn update(&self, task: &Task<'_>, body: BackendService) -> Result<Progress<()>, ProviderError> {
         let step = format!("write {}", short(&body));
         let change = task.change(&self.scope, self.target(), &step);
-        changes::send(vec![(change, body)], move |body, id| async move {
+        changes::send(&change, |id| async move {
             send!(self, task, update, |request| request
                 .set_backend_service(&self.name)
                 .set_body(body)
@@ -132,11 +132,11 @@ impl Place {
 
     async fn delete(&self, task: &Task<'_>) -> Result<Progress<()>, ProviderError> {
         let change = task.change(&self.scope, self.target(), "delete");
-        changes::send(vec![(change, ())], move |(), id| async move {
+        changes::send(&change, |id| async move {
             send!(self, task, delete, |request| request.set_backend_service(&self.name).set_request_id(id))
         })
         .await
-        .or_else(endpoint_groups::gone)
+        .or_else(changes::gone)
     }
 
     /// Gives it the security policy of its model: a request that was refused there is to be refused here.
@@ -144,7 +144,7 @@ impl Place {
         let step = format!("protect {policy}");
         let change = task.change(&self.scope, self.target(), &step);
         let body = SecurityPolicyReference::new().set_security_policy(policy);
-        changes::send(vec![(change, body)], move |body, id| async move {
+        changes::send(&change, |id| async move {
             send!(self, task, set_security_policy, |request| request
                 .set_backend_service(&self.name)
                 .set_body(body)

@@ -1,6 +1,6 @@
 //! Removing what a fleet has on routes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use google_cloud_compute_v1::model::BackendService;
 use immutable_core::model::{FleetId, ServiceName};
@@ -10,7 +10,7 @@ use super::{Place, ROUTE};
 use crate::Config;
 use crate::changes::until_seen;
 use crate::endpoint_groups::{self, EndpointGroup};
-use crate::error::unseen;
+use crate::error::{reached, unseen};
 use crate::ownership::{self, Record};
 use crate::task::Task;
 use crate::traffic_switch::{drop_groups, drop_service};
@@ -28,35 +28,28 @@ pub(crate) async fn remove(
     fleet: &FleetId,
 ) -> Result<Progress<()>, ProviderError> {
     let task = &Task::new(config, REMOVE, cx);
-    let (mut progress, mut used) = (Progress::Done(()), BTreeSet::new());
-    for (place, found, record) in of_fleet(task, fleet).await? {
-        if record.service != service.as_str() {
-            continue;
-        }
-        used.extend(found.backends.iter().filter_map(|backend| EndpointGroup::parse(backend.group.as_deref()?)));
+    // One change in a call, so that what its error says holds for the call.
+    let mut services = of_fleet(task, fleet).await?.into_iter();
+    if let Some((place, found, record)) = services.find(|(_, _, record)| record.service == service.as_str()) {
         let link = found.self_link.unwrap_or_default();
         // Both hold whole URL maps and backend services, which are large.
         let step = match Box::pin(drop_service(task, record.get(ROUTE).unwrap_or_default(), &link)).await? {
             Progress::Done(()) => place.delete(task).await?,
             pending @ Progress::Pending { .. } => pending,
         };
-        progress = until_seen(step, "the end of a backend service");
+        return Ok(until_seen(step, "the end of a backend service"));
     }
     let groups = endpoint_groups::of_fleet(task, fleet).await?;
-    let groups =
-        groups.into_iter().filter(|(group, record)| record.service == service.as_str() && !used.contains(group));
     let mut by_route: BTreeMap<String, Vec<EndpointGroup>> = BTreeMap::new();
-    for (group, record) in groups {
+    for (group, record) in groups.into_iter().filter(|(_, record)| record.service == service.as_str()) {
         by_route.entry(record.get(ROUTE).unwrap_or_default().to_owned()).or_default().push(group);
     }
-    for (route, groups) in by_route {
-        let step = match Box::pin(drop_groups(task, &route, &groups)).await? {
-            Progress::Done(()) => endpoint_groups::delete(task, &groups).await?,
-            pending @ Progress::Pending { .. } => pending,
-        };
-        progress = until_seen(step, "the end of endpoint groups");
-    }
-    Ok(progress)
+    let Some((route, groups)) = by_route.first_key_value() else { return Ok(Progress::Done(())) };
+    let step = match Box::pin(drop_groups(task, route, groups)).await? {
+        Progress::Done(()) => endpoint_groups::delete(task, groups).await?,
+        pending @ Progress::Pending { .. } => pending,
+    };
+    Ok(until_seen(step, "the end of endpoint groups"))
 }
 
 /// The backend services of a fleet, global and regional ones. They are found by their names and known by their records.
@@ -66,6 +59,7 @@ async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(Place, Backen
         let request = task.config.clients.backend_services.aggregated_list().set_project(&task.config.project);
         let request = request.set_filter(ownership::names_on_routes(fleet)).set_or_clear_page_token(token);
         let answer = request.send().await.map_err(|error| unseen(task.operation, error))?;
+        reached(task.operation, &answer.unreachables)?;
         for found in answer.items.into_values().flat_map(|scope| scope.backend_services) {
             let record = Record::read(found.description.as_deref()).filter(|record| record.fleet == fleet.as_str());
             let place = found.self_link.as_deref().and_then(Place::parse);

@@ -5,12 +5,14 @@ mod env;
 use std::sync::Arc;
 use std::time::Duration;
 
+use google_cloud_compute_v1::model::Tags;
 use immutable_core::health::HttpProbe;
 use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 use crate::Clients;
 use crate::image_builder::ImageSettings;
+use crate::on_route::OnRoute;
 use crate::traffic_switch::Turns;
 
 /// A setting that cannot work.
@@ -56,6 +58,14 @@ impl Location {
     /// One zone.
     pub fn zone(zone: impl Into<String>) -> Self {
         Self::Zone(zone.into())
+    }
+
+    /// The region that instances are in.
+    pub(crate) fn region_name(&self) -> &str {
+        match self {
+            Self::Region { region, .. } => region,
+            Self::Zone(zone) => zone.rsplit_once('-').map_or(zone, |(region, _)| region),
+        }
     }
 
     /// The zones that instances can be in.
@@ -125,6 +135,17 @@ impl Launch {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(serde_json::to_vec(self).expect("invariant: plain data always serialises"))
     }
+
+    /// The URL of the network, from the project or from `global/` on.
+    pub(crate) fn network(&self) -> String {
+        let name = self.network.as_deref().unwrap_or("default");
+        if name.contains('/') { name.to_owned() } else { format!("global/networks/{name}") }
+    }
+
+    /// The network tags as machines have them. None at all is not the same as an empty list: that would need a permission.
+    pub(crate) fn tags(&self) -> Option<Tags> {
+        (!self.network_tags.is_empty()).then(|| Tags::new().set_items(&self.network_tags))
+    }
 }
 
 impl Config {
@@ -173,8 +194,7 @@ impl Config {
     /// A label for the releases that are launched with these settings: with other settings, such as another machine type, the same
     /// image is another release, in a fleet of its own.
     pub fn launch_label(&self) -> (LabelKey, String) {
-        let key = LabelKey::new("gcp/launch").expect("invariant: letters and a slash are a label key");
-        (key, self.launch.fingerprint().short())
+        (launch_key(), self.launch.fingerprint().short())
     }
 }
 
@@ -184,13 +204,15 @@ impl Config {
 pub struct ConfigBuilder(Config);
 
 impl ConfigBuilder {
-    /// The VPC network that instances are in; `default` unless said otherwise. Its name, or its URL from `projects/` on.
+    /// The VPC network that instances are in; `default` unless said otherwise, or that of the [subnetwork](Self::subnetwork). Its name, or its URL
+    /// from `projects/` on.
     pub fn network(mut self, network: impl Into<String>) -> Self {
         self.0.launch.network = Some(network.into());
         self
     }
 
-    /// The subnetwork that instances are in; needed in a network with custom subnets. Its URL from `projects/` or `regions/` on.
+    /// The subnetwork that instances are in; needed in a network with custom subnets, which has to be named as well. Its URL from `projects/` or
+    /// `regions/` on.
     pub fn subnetwork(mut self, subnetwork: impl Into<String>) -> Self {
         self.0.launch.subnetwork = Some(subnetwork.into());
         self
@@ -271,7 +293,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long it takes until Cloud Monitoring has all of a minute; four minutes unless said otherwise. What is newer is not looked at.
+    /// How long it takes until Cloud Monitoring has all of a minute; four minutes unless said otherwise, at most an hour. What is newer is not looked at.
     ///
     /// Metrics of load balancers are sampled every 60 seconds and can be
     /// [up to 210 seconds](https://docs.cloud.google.com/monitoring/api/metrics_gcp_i_o) late.
@@ -280,8 +302,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long it takes until new weights are in use at every proxy; one minute unless said otherwise, at most ten. Members whose fleet has
-    /// lost its traffic stay that long. Google gives no figure: changes of a global balancer usually take less.
+    /// How long it takes until new weights are in use at every proxy; one minute unless said otherwise, at most ten. So long after the last change
+    /// of the weights no member leaves, by the clock here and the time that Google says the change ended. Google gives no figure: changes of a
+    /// global balancer usually take less.
     pub fn weight_lag(mut self, lag: Duration) -> Self {
         self.0.weight_lag = lag;
         self
@@ -323,6 +346,27 @@ impl ConfigBuilder {
         hold("project", is_project, "must be the id of a project, such as \"web-production\"")?;
         location(&launch.location)?;
         hold("machine_type", is_name(&launch.machine_type), "must be a machine type, such as \"e2-standard-2\"")?;
+        if let Some(subnetwork) = &launch.subnetwork {
+            let is_url = subnetwork.starts_with("projects/") || subnetwork.starts_with("regions/");
+            let is_url =
+                is_url && subnetwork.contains(&format!("regions/{}/subnetworks/", launch.location.region_name()));
+            hold("subnetwork", is_url, "must be one of the region, \"regions/<region>/subnetworks/<name>\"")?;
+            // Endpoint groups are told both, and would be made in the network `default`.
+            hold("network", launch.network.is_some(), "name the network of the subnetwork as well")?;
+        }
+        let network = launch.network.as_deref().unwrap_or("default");
+        let is_network =
+            is_name(network) || (network.starts_with("projects/") && network.contains("/global/networks/"));
+        hold("network", is_network, "must be a name, or \"projects/<project>/global/networks/<name>\"")?;
+        hold("disk_gb", launch.disk_gb != Some(0), "must be at least 1")?;
+        hold("disk_type", launch.disk_type.as_deref().is_none_or(is_name), "must be a type, such as \"pd-balanced\"")?;
+        let key = launch.disk_key.as_deref();
+        let is_key = key.is_none_or(|key| key.starts_with("projects/") && key.contains("/cryptoKeys/"));
+        hold("disk_key", is_key, "must be a key, \"projects/.../cryptoKeys/...\"")?;
+        for route in &config.routes {
+            let is_route = OnRoute::is_route(route);
+            hold("routes", is_route, "must look like \"global/urlMaps/web\" or \"global/backendServices/web\"")?;
+        }
         for tag in &launch.network_tags {
             hold("network_tags", is_name(tag), "must have only lower-case letters, digits and hyphens")?;
         }
@@ -332,7 +376,8 @@ impl ConfigBuilder {
             hold("named_port", is_name(name) && *port != 0, "must have a name of lower-case letters, and a port")?;
         }
         if let Some(autohealing) = &launch.autohealing {
-            let is_check = autohealing.health_check.contains("healthChecks/");
+            let is_check = autohealing.health_check.starts_with("projects/");
+            let is_check = is_check && autohealing.health_check.contains("/healthChecks/");
             hold("autohealing", is_check, "must be the URL of a health check, \"projects/.../healthChecks/...\"")?;
             // https://docs.cloud.google.com/compute/docs/instance-groups/autohealing-instances-in-migs
             let hour = Duration::from_hours(1);
@@ -341,6 +386,7 @@ impl ConfigBuilder {
         hold("port", config.port != 0, "must be from 1 to 65535")?;
         hold("max_fleet_size", config.max_fleet_size > 0, "must be at least 1")?;
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
+        hold("metric_lag", config.metric_lag <= Duration::from_hours(1), "must be at most an hour")?;
         hold("weight_lag", config.weight_lag <= Duration::from_mins(10), "must be at most 10 minutes")?;
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
@@ -348,6 +394,11 @@ impl ConfigBuilder {
         config.images.check(launch)?;
         Ok(config)
     }
+}
+
+/// The key of the label by which releases that are launched with other settings are others.
+pub(crate) fn launch_key() -> LabelKey {
+    LabelKey::new("gcp/launch").expect("invariant: letters and a slash are a label key")
 }
 
 fn location(location: &Location) -> Result<(), ConfigError> {
@@ -421,6 +472,31 @@ pub(crate) mod tests {
             (
                 good.clone().autohealing("projects/p/global/healthChecks/web", hours),
                 "autohealing: must begin within an hour",
+            ),
+            (
+                good.clone().subnetwork("web"),
+                "subnetwork: must be one of the region, \"regions/<region>/subnetworks/<name>\"",
+            ),
+            (
+                good.clone().network("web").subnetwork("regions/us-east1/subnetworks/web"),
+                "subnetwork: must be one of the region, \"regions/<region>/subnetworks/<name>\"",
+            ),
+            (
+                good.clone().subnetwork("regions/europe-west3/subnetworks/web"),
+                "network: name the network of the subnetwork as well",
+            ),
+            (good.clone().network("Web"), "network: must be a name, or \"projects/<project>/global/networks/<name>\""),
+            (good.clone().disk_gb(0), "disk_gb: must be at least 1"),
+            (good.clone().disk_type("zones/a/diskTypes/b"), "disk_type: must be a type, such as \"pd-balanced\""),
+            (good.clone().disk_key("k"), "disk_key: must be a key, \"projects/.../cryptoKeys/...\""),
+            (
+                good.clone().routes(["web".parse().unwrap()]),
+                "routes: must look like \"global/urlMaps/web\" or \"global/backendServices/web\"",
+            ),
+            (good.clone().metric_lag(Duration::from_mins(61)), "metric_lag: must be at most an hour"),
+            (
+                good.clone().autohealing("regions/r/healthChecks/web", Duration::ZERO),
+                "autohealing: must be the URL of a health check, \"projects/.../healthChecks/...\"",
             ),
             (good.clone().port(0), "port: must be from 1 to 65535"),
             (good.clone().max_fleet_size(0), "max_fleet_size: must be at least 1"),

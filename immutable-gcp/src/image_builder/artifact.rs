@@ -249,7 +249,9 @@ pub(super) async fn make(
         .set_source_disk(format!("projects/{project}/zones/{}/disks/{}", builder.zone, builder.name));
     let request = config.clients.images.insert().set_project(project).set_request_id(id).set_body(body);
     match request.send().await {
-        Ok(operation) => change.answered(&operation).map(|_| pending(format!("image {name} to be ready"))),
+        Ok(operation) => {
+            change.answered(Effect::None, &operation).map(|_| pending(format!("image {name} to be ready")))
+        }
         Err(error) => match failed(ENSURE, Effect::None, error) {
             error if error.kind() == ErrorKind::Conflict => taken(config, &record, &name, error).await,
             error => Err(error),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use google_cloud_compute_v1::model::{self, instance};
-use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_gax::paginator::Paginator as _;
 use immutable_core::model::{Fingerprint, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ProviderError};
 use immutable_guest::Signal;
@@ -14,7 +14,7 @@ use super::artifact::PAGE;
 use super::record::{BUILDER, CONTENT, EXPIRES_AT, ROLE, Record};
 use super::{ENSURE, GUEST_ATTRIBUTE};
 use crate::config::Config;
-use crate::error::{failed, unseen};
+use crate::error::{failed, reached, unseen};
 use crate::operation::{Change, Scope, Turn};
 use crate::ownership::{SERVICE, label};
 
@@ -104,11 +104,12 @@ pub(super) fn filter(service: &ServiceName) -> String {
 /// All builders of a service, of all zones and pages.
 pub(super) async fn of_service(config: &Config, service: &ServiceName) -> Result<Vec<Builder>, ProviderError> {
     let request = config.clients.instances.aggregated_list().set_project(&config.project);
-    let mut zones = request.set_filter(filter(service)).set_max_results(PAGE).by_item();
+    let mut pages = request.set_filter(filter(service)).set_max_results(PAGE).by_page();
     let mut found = Vec::new();
-    while let Some(zone) = zones.next().await {
-        let (_, zone) = zone.map_err(|error| unseen(ENSURE, error))?;
-        found.extend(zone.instances.into_iter().filter_map(Builder::read));
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| unseen(ENSURE, error))?;
+        reached(ENSURE, &page.unreachables)?;
+        found.extend(page.items.into_values().flat_map(|zone| zone.instances).filter_map(Builder::read));
     }
     Ok(found)
 }
@@ -159,7 +160,7 @@ pub(super) async fn note(
         .set_or_clear_label_fingerprint(builder.label_fingerprint.clone());
     let request = config.clients.instances.set_labels().set_project(project).set_zone(&builder.zone);
     match request.set_instance(&builder.name).set_request_id(id).set_body(body).send().await {
-        Ok(operation) => change.answered(&operation).map(drop),
+        Ok(operation) => change.answered(Effect::None, &operation).map(drop),
         Err(error) => match failed(ENSURE, Effect::None, error) {
             // It has other labels since it was looked at, such as this one.
             error if error.kind() == ErrorKind::Conflict => Ok(()),
@@ -175,7 +176,7 @@ pub(super) async fn stop(config: &Config, key: &IdempotencyKey, builder: &Builde
     let Turn::Send(id) = change.turn().await? else { return Ok(()) };
     let request = config.clients.instances.stop().set_project(project).set_zone(&builder.zone);
     let sent = request.set_instance(&builder.name).set_request_id(id).send().await;
-    change.answered(&sent.map_err(|error| failed(ENSURE, Effect::None, error))?).map(drop)
+    change.answered(Effect::None, &sent.map_err(|error| failed(ENSURE, Effect::None, error))?).map(drop)
 }
 
 /// Ends a builder and its disk. One that is gone has ended. Whether this has changed anything, which it has not while something else is done with it.
@@ -192,7 +193,7 @@ pub(super) async fn end(
     let Turn::Send(id) = change.turn().await? else { return Ok(false) };
     let request = config.clients.instances.delete().set_project(project).set_zone(&builder.zone);
     match request.set_instance(&builder.name).set_request_id(id).send().await {
-        Ok(operation) => change.answered(&operation).map(|_| true),
+        Ok(operation) => change.answered(before, &operation).map(|_| true),
         Err(error) => match failed(ENSURE, before, error) {
             error if error.kind() == ErrorKind::NotFound => Ok(false),
             error => Err(error),

@@ -1,7 +1,7 @@
 //! The disks of builders.
 
 use google_cloud_compute_v1::model::Disk;
-use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_gax::paginator::Paginator as _;
 use immutable_core::model::{Fingerprint, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ProviderError};
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use super::artifact::PAGE;
 use super::builder::{filter, is_expired, last};
 use super::record::RECIPE;
 use crate::config::Config;
-use crate::error::{failed, unseen};
+use crate::error::{failed, reached, unseen};
 use crate::operation::{Change, Scope, Turn};
 
 /// Deletes the disks that builders have left: those of this recipe, and those of others whose time is over. How many there were.
@@ -26,14 +26,15 @@ pub(super) async fn sweep(
 ) -> Result<usize, ProviderError> {
     let project = &config.project;
     let request = config.clients.disks.aggregated_list().set_project(project).set_filter(filter(service));
-    let (mut zones, mut left) = (request.set_max_results(PAGE).by_item(), Vec::new());
-    while let Some(zone) = zones.next().await {
-        let (_, zone) = zone.map_err(|error| unseen(ENSURE, error))?;
+    let (mut pages, mut left) = (request.set_max_results(PAGE).by_page(), Vec::new());
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| unseen(ENSURE, error))?;
+        reached(ENSURE, &page.unreachables)?;
         let is_left = |disk: &Disk| {
             let is_ours = disk.labels.get(RECIPE) == Some(&recipe.short());
             disk.users.is_empty() && (is_ours || is_expired(&disk.labels, now))
         };
-        left.extend(zone.disks.into_iter().filter(is_left));
+        left.extend(page.items.into_values().flat_map(|zone| zone.disks).filter(is_left));
     }
     let mut before = Effect::None;
     for disk in &left {
@@ -43,7 +44,7 @@ pub(super) async fn sweep(
         let Turn::Send(id) = change.turn().await? else { continue };
         let request = config.clients.disks.delete().set_project(project).set_zone(zone).set_disk(name);
         match request.set_request_id(id).send().await {
-            Ok(operation) => drop(change.answered(&operation)?),
+            Ok(operation) => drop(change.answered(before, &operation)?),
             Err(error) => {
                 let error = failed(ENSURE, before, error);
                 if error.kind() != ErrorKind::NotFound {

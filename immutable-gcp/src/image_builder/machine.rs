@@ -43,7 +43,7 @@ pub(super) async fn start(config: &Config, order: &Order<'_>) -> Result<Progress
     let body = machine(config, order, &name, &zone, &id, expires, parents)?;
     let request = config.clients.instances.insert().set_project(project).set_zone(zone).set_request_id(id);
     match request.set_body(body).send().await {
-        Ok(operation) => change.answered(&operation).map(|_| pending(format!("builder {name} to start"))),
+        Ok(operation) => change.answered(Effect::None, &operation).map(|_| pending(format!("builder {name} to start"))),
         Err(error) => match failed(ENSURE, Effect::None, error) {
             error if error.kind() == ErrorKind::Conflict => Ok(pending(format!("builder {name}, which is there"))),
             error => Err(error),
@@ -113,7 +113,7 @@ fn machine(
         .set_labels(labels)
         .set_metadata(model::Metadata::new().set_items(metadata(&script)))
         .set_network_interfaces([interface(config)])
-        .set_tags(model::Tags::new().set_items(launch.network_tags.iter().cloned()))
+        .set_or_clear_tags(launch.tags())
         .set_shielded_instance_config(shielded)
         .set_service_accounts(account)
         .set_scheduling(scheduling(images.deadline)))
@@ -162,12 +162,8 @@ fn metadata(script: &str) -> [metadata::Items; 5] {
 fn interface(config: &Config) -> model::NetworkInterface {
     let (launch, images) = (&config.launch, &config.images);
     let subnetwork = images.subnetwork.as_ref().or(launch.subnetwork.as_ref());
-    let network = match (&launch.network, subnetwork) {
-        (Some(network), _) if network.contains('/') => Some(network.clone()),
-        (Some(network), _) => Some(format!("global/networks/{network}")),
-        (None, Some(_)) => None,
-        (None, None) => Some("global/networks/default".to_owned()),
-    };
+    // A subnetwork of its own may be in another network, which it says itself.
+    let network = images.subnetwork.is_none().then(|| launch.network());
     let external =
         model::AccessConfig::new().set_name("External NAT").set_type(model::access_config::Type::OneToOneNat);
     model::NetworkInterface::new()

@@ -2,13 +2,13 @@
 
 use google_cloud_compute_v1::model::{DeprecationStatus, deprecation_status};
 use immutable_core::model::Image;
-use immutable_core::provider::{Effect, ErrorKind, OpContext, Progress, ProviderError};
+use immutable_core::provider::{ErrorKind, OpContext, Progress, ProviderError};
 
 use super::artifact::{self, Artifact, State};
 use super::{DEPRECATE, ImageUse, Named, REMOVE, uses};
+use crate::changes;
 use crate::config::Config;
-use crate::error::failed;
-use crate::operation::{Change, Scope, Turn};
+use crate::operation::{Change, Scope};
 
 /// Removes an image.
 pub(super) async fn remove(config: &Config, cx: &OpContext, image: &Image) -> Result<Progress<()>, ProviderError> {
@@ -30,18 +30,8 @@ pub(super) async fn delete(
     name: &str,
 ) -> Result<Progress<()>, ProviderError> {
     let change = change(config, cx, operation, name, "delete an image");
-    let id = match change.turn().await? {
-        Turn::Wait(progress) => return Ok(progress),
-        Turn::Send(id) => id,
-    };
-    let request = config.clients.images.delete().set_project(&config.project).set_image(name).set_request_id(id);
-    match request.send().await {
-        Ok(sent) => change.answered(&sent),
-        Err(error) => match failed(operation, Effect::None, error) {
-            error if error.kind() == ErrorKind::NotFound => Ok(Progress::Done(())),
-            error => Err(error),
-        },
-    }
+    let request = config.clients.images.delete().set_project(&config.project).set_image(name);
+    changes::send(&change, |id| request.set_request_id(id).send()).await.or_else(changes::gone)
 }
 
 /// Says how far an image can still be used. Done when it says so.
@@ -64,13 +54,9 @@ pub(super) async fn deprecate(
         ImageUse::Obsolete => (deprecation_status::State::Obsolete, "make obsolete"),
     };
     let change = change(config, cx, DEPRECATE, named.name, step);
-    let id = match change.turn().await? {
-        Turn::Wait(progress) => return Ok(progress),
-        Turn::Send(id) => id,
-    };
     let request = config.clients.images.deprecate().set_project(&config.project).set_image(named.name);
-    let sent = request.set_request_id(id).set_body(DeprecationStatus::new().set_state(wanted)).send().await;
-    change.answered(&sent.map_err(|error| failed(DEPRECATE, Effect::None, error))?)
+    let request = request.set_body(DeprecationStatus::new().set_state(wanted));
+    changes::send(&change, |id| request.set_request_id(id).send()).await
 }
 
 fn change<'a>(config: &'a Config, cx: &'a OpContext, operation: &'static str, name: &str, step: &'a str) -> Change<'a> {

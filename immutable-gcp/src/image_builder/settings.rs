@@ -126,7 +126,7 @@ mod tests {
                 "images.zone: is in another region than the fleet's subnetwork: name a subnetwork for images",
             ),
         ];
-        let builder = builder().await.subnetwork("regions/europe-west3/subnetworks/web");
+        let builder = builder().await.network("web").subnetwork("regions/europe-west3/subnetworks/web");
         for (images, problem) in cases {
             assert_eq!(builder.clone().images(images).build().unwrap_err().to_string(), problem);
         }

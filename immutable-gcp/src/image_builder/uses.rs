@@ -1,7 +1,7 @@
 //! Who still needs an image.
 
 use google_cloud_compute_v1::model::{Disk, InstanceTemplate};
-use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_gax::paginator::{ItemPaginator as _, Paginator as _};
 use immutable_core::model::Image;
 use immutable_core::provider::ProviderError;
 
@@ -10,7 +10,7 @@ use super::builder::last;
 use super::record::IMAGE;
 use super::{Named, REMOVE};
 use crate::config::Config;
-use crate::error::unseen;
+use crate::error::{reached, unseen};
 
 /// The first that needs an image, in words, if anybody does.
 pub(super) async fn find(config: &Config, image: &Image, named: &Named<'_>) -> Result<Option<String>, ProviderError> {
@@ -30,10 +30,12 @@ pub(super) async fn find(config: &Config, image: &Image, named: &Named<'_>) -> R
 async fn instance(config: &Config, named: &Named<'_>) -> Result<Option<String>, ProviderError> {
     let filter = format!("sourceImage eq .*/projects/{}/global/images/{}", named.project, named.name);
     let request = config.clients.disks.aggregated_list().set_project(&config.project).set_filter(filter);
-    let mut zones = request.set_max_results(PAGE).by_item();
-    while let Some(zone) = zones.next().await {
-        let (_, zone) = zone.map_err(|error| unseen(REMOVE, error))?;
-        let mut users = zone.disks.iter().flat_map(|disk: &Disk| &disk.users);
+    let mut pages = request.set_max_results(PAGE).by_page();
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| unseen(REMOVE, error))?;
+        reached(REMOVE, &page.unreachables)?;
+        let disks = page.items.values().flat_map(|zone| &zone.disks);
+        let mut users = disks.flat_map(|disk: &Disk| &disk.users);
         if let Some(user) = users.next() {
             return Ok(Some(last(user).to_owned()));
         }
@@ -50,6 +52,7 @@ async fn template(config: &Config, named: &Named<'_>) -> Result<Option<String>, 
         let mut images = disks.filter_map(|disk| disk.initialize_params.as_ref()?.source_image.as_deref());
         images.any(|image| named.is(&config.project, image))
     };
+    // This list does not say what it cannot see.
     while let Some(scope) = scopes.next().await {
         let (_, scope) = scope.map_err(|error| unseen(REMOVE, error))?;
         if let Some(template) = scope.instance_templates.iter().find(names_it) {

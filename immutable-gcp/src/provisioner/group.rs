@@ -11,13 +11,14 @@ use google_cloud_compute_v1::model::{
 };
 use google_cloud_gax::paginator::ItemPaginator as _;
 use immutable_core::model::FleetSpec;
-use immutable_core::provider::{Effect, ErrorKind, OpContext, Progress, ProviderError};
+use immutable_core::provider::{ErrorKind, OpContext, Progress, ProviderError};
 
 use super::{ENSURE, REMOVE, RETIRE, template};
+use crate::changes;
 use crate::config::{Config, Location};
-use crate::error::{failed, unseen};
+use crate::error::unseen;
 use crate::on_route::existing;
-use crate::operation::{Change, SOON, Scope, Turn};
+use crate::operation::{Change, SOON, Scope};
 
 /// So many instances are ended with a request:
 /// <https://docs.cloud.google.com/compute/docs/reference/rest/v1/regionInstanceGroupManagers/deleteInstances>.
@@ -25,7 +26,7 @@ pub(super) const ENDED_AT_ONCE: usize = 1000;
 
 /// Where a group is, which decides of which kind it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Region(String),
     Zone(String),
 }
@@ -38,7 +39,7 @@ impl Place {
     }
 
     /// Where these settings have their groups.
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         match &config.launch.location {
             Location::Region { region, .. } => Self::Region(region.clone()),
             Location::Zone(zone) => Self::Zone(zone.clone()),
@@ -57,7 +58,7 @@ impl fmt::Display for Place {
 
 /// A group by its name, whether it exists or not.
 #[derive(Debug)]
-pub(super) struct Group<'a> {
+pub(crate) struct Group<'a> {
     config: &'a Config,
     place: Place,
     name: String,
@@ -83,17 +84,17 @@ macro_rules! request {
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(config: &'a Config, place: Place, name: String) -> Self {
+    pub(crate) fn new(config: &'a Config, place: Place, name: String) -> Self {
         Self { config, place, name }
     }
 
     /// The group, if there is one.
-    pub(super) async fn get(&self, operation: &'static str) -> Result<Option<InstanceGroupManager>, ProviderError> {
+    pub(crate) async fn get(&self, operation: &'static str) -> Result<Option<InstanceGroupManager>, ProviderError> {
         existing(operation, request!(self, get, request => request.send().await))
     }
 
     /// Its instances, and those that it is still to start; nothing if there is no such group (any more).
-    pub(super) async fn managed(&self, operation: &'static str) -> Result<Option<Vec<ManagedInstance>>, ProviderError> {
+    pub(crate) async fn managed(&self, operation: &'static str) -> Result<Option<Vec<ManagedInstance>>, ProviderError> {
         let mut found = Vec::new();
         request!(self, list_managed_instances, request => {
             let mut items = request.by_item();
@@ -123,7 +124,7 @@ impl<'a> Group<'a> {
                 }
             }
         });
-        sent.await.map(drop)
+        sent.await.or_else(made).map(drop)
     }
 
     /// Sets the target size.
@@ -169,7 +170,7 @@ impl<'a> Group<'a> {
         let sent = self.change(cx, REMOVE, "delete", |id| async move {
             request!(self, delete, request => request.set_request_id(id).send().await)
         });
-        gone(sent.await).map(drop)
+        sent.await.or_else(changes::gone).map(drop)
     }
 
     /// Takes the turn of a change and sends it.
@@ -189,7 +190,7 @@ impl<'a> Group<'a> {
         };
         let target = format!("instanceGroupManagers/{}", self.name);
         let change = Change { config: self.config, operation, scope: &scope, target, key: &cx.key, step };
-        sent(&change, send).await
+        changes::send(&change, send).await
     }
 
     fn body(&self, spec: &FleetSpec, size: u32) -> InstanceGroupManager {
@@ -225,30 +226,10 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Sends a change if it is its turn.
-pub(super) async fn sent<F>(change: &Change<'_>, send: impl FnOnce(String) -> F) -> Result<Progress<()>, ProviderError>
-where
-    F: Future<Output = google_cloud_gax::Result<Operation>>,
-{
-    let id = match change.turn().await? {
-        Turn::Wait(progress) => return Ok(progress),
-        Turn::Send(id) => id,
-    };
-    match send(id).await {
-        Ok(operation) => change.answered(&operation),
-        // Somebody else has made it just now: the next look tells whether it is the same.
-        Err(error) if change.step == "insert" && error.http_status_code() == Some(409) => {
-            let note = format!("{} that somebody else has made", change.target);
-            Ok(Progress::Pending { retry_after: SOON, note })
-        }
-        Err(error) => Err(failed(change.operation, Effect::None, error)),
+/// What somebody else has made in this moment: the next look tells whether it is the same.
+pub(super) fn made(error: ProviderError) -> Result<Progress<()>, ProviderError> {
+    if error.kind() != ErrorKind::Conflict {
+        return Err(error);
     }
-}
-
-/// Removes something: what is gone already is removed.
-pub(super) fn gone(answer: Result<Progress<()>, ProviderError>) -> Result<Progress<()>, ProviderError> {
-    match answer {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Progress::Done(())),
-        answer => answer,
-    }
+    Ok(Progress::Pending { retry_after: SOON, note: "what somebody else has made to be seen".to_owned() })
 }

@@ -22,8 +22,9 @@ use immutable_core::provider::{
 use crate::config::Config;
 use crate::operation::SOON;
 use crate::ownership;
-use group::Group;
+pub(crate) use group::{Group, Place};
 use survey::Parts;
+pub(crate) use template::place_of;
 
 const ENSURE: &str = "ensure fleet";
 const OBSERVE: &str = "observe fleets";

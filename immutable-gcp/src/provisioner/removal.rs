@@ -6,10 +6,11 @@ use immutable_core::decide::RetireProof;
 use immutable_core::model::{FleetId, Lifecycle, ServiceName};
 use immutable_core::provider::{ErrorKind, OpContext, Progress, ProviderError};
 
-use super::group::{ENDED_AT_ONCE, Group, gone, sent};
+use super::group::{ENDED_AT_ONCE, Group};
 use super::survey::{InstanceName, Parts, target_size};
 use super::{REMOVE, RETIRE, pending, template};
 use crate::backends;
+use crate::changes;
 use crate::config::Config;
 use crate::operation::{Change, Scope};
 use crate::ownership;
@@ -51,13 +52,11 @@ async fn delete(config: &Config, cx: &OpContext, name: &InstanceName) -> Result<
     let scope = Scope::Zone(name.zone.clone());
     let (target, step) = (format!("instances/{}", name.name), format!("end {name}"));
     let change = Change { config, operation: RETIRE, scope: &scope, target, key: &cx.key, step: &step };
-    gone(
-        sent(&change, |id| async move {
-            let request = config.clients.instances.delete().set_project(&config.project).set_zone(&name.zone);
-            request.set_instance(&name.name).set_request_id(id).send().await
-        })
-        .await,
-    )
+    let sent = changes::send(&change, |id| async move {
+        let request = config.clients.instances.delete().set_project(&config.project).set_zone(&name.zone);
+        request.set_instance(&name.name).set_request_id(id).send().await
+    });
+    sent.await.or_else(changes::gone)
 }
 
 /// Removes a fleet without instances: what it has on routes, its group, and last its template, by which it would be found again.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::group::{Group, Place};
 use super::{lifecycle, template};
 use crate::config::Config;
-use crate::error::unseen;
+use crate::error::{reached, unseen};
 use crate::on_route::existing;
 use crate::ownership::{self, Record};
 
@@ -43,8 +43,7 @@ impl InstanceName {
     }
 
     fn of_managed(managed: &ManagedInstance) -> Option<Self> {
-        let mut url = managed.instance.as_deref()?.rsplit('/');
-        let (name, _, zone) = (url.next()?, url.next()?, url.next()?);
+        let (zone, name) = zone_and_name(managed)?;
         Some(Self { zone: zone.to_owned(), name: name.to_owned(), number: managed.id? })
     }
 
@@ -52,6 +51,12 @@ impl InstanceName {
         let zone = instance.zone.as_deref()?.rsplit('/').next()?;
         Some(Self { zone: zone.to_owned(), name: instance.name.clone()?, number: instance.id? })
     }
+}
+
+fn zone_and_name(managed: &ManagedInstance) -> Option<(&str, &str)> {
+    let mut url = managed.instance.as_deref()?.rsplit('/');
+    let (name, _, zone) = (url.next()?, url.next()?, url.next()?);
+    Some((zone, name))
 }
 
 impl fmt::Display for InstanceName {
@@ -98,7 +103,7 @@ pub(super) async fn of_fleet(
     let template = config.clients.instance_templates.get().set_project(&config.project);
     let template = existing(operation, template.set_instance_template(&name).send().await)?;
     let record = template.as_ref().and_then(|template| Record::read(template.description.as_deref()));
-    let place = record.as_ref().and_then(template::place);
+    let place = record.as_ref().and_then(template::place_of);
     let mut parts = Parts { record, template, place, ..Parts::default() };
     // First, so that who is listed here and not in the group was not started in between.
     parts.instances = instances(config, operation, (ownership::FLEET, fleet.as_str())).await?;
@@ -219,16 +224,6 @@ async fn instances(
     Ok(found)
 }
 
-/// That nothing is missing from a list: what cannot be seen is not gone.
-fn reached(operation: &'static str, unreachable: &[String]) -> Result<(), ProviderError> {
-    if unreachable.is_empty() {
-        return Ok(());
-    }
-    let places: Vec<&str> = unreachable.iter().filter_map(|url| url.rsplit('/').next()).collect();
-    let problem = format!("{} cannot be seen now: look again", places.join(", "));
-    Err(ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect())
-}
-
 /// The size that a group keeps itself at.
 pub(super) fn target_size(manager: &InstanceGroupManager) -> u32 {
     manager.target_size.and_then(|size| u32::try_from(size).ok()).unwrap_or(0)
@@ -242,10 +237,15 @@ impl Parts {
 
     /// Every instance that exists. What the group is still to start does not.
     pub(super) fn all(&self) -> BTreeMap<InstanceName, Seen<'_>> {
+        let managed = self.managed.iter().filter_map(|managed| Some((zone_and_name(managed)?, managed)));
+        let managed: BTreeMap<_, _> = managed.collect();
         let machines = self.instances.iter().filter_map(|instance| {
+            let name = InstanceName::of_instance(instance)?;
+            // What has the name of a member is the group's, also before the group knows its number.
+            let managed = managed.get(&(name.zone.as_str(), name.name.as_str())).copied();
             let seen =
-                Seen { lifecycle: lifecycle::alone(instance.status.as_ref()), managed: None, instance: Some(instance) };
-            Some((InstanceName::of_instance(instance)?, seen))
+                Seen { lifecycle: lifecycle::alone(instance.status.as_ref()), managed, instance: Some(instance) };
+            Some((name, seen))
         });
         let mut all: BTreeMap<InstanceName, Seen<'_>> = machines.collect();
         for managed in &self.managed {
@@ -331,6 +331,23 @@ mod tests {
         for foreign in ["i-1", "europe-west3-a/im-web-1-x7f2", "a/b/c", "a/b/1/2"] {
             assert_eq!(id(foreign), None, "{foreign}");
         }
+    }
+
+    #[test]
+    fn a_machine_that_the_group_makes_anew_is_the_groups_also_before_the_group_knows_its_number() {
+        let instance = |number| {
+            let instance = Instance::new().set_name("im-web-1-x").set_id(number);
+            instance.set_zone("https://compute.googleapis.com/compute/v1/projects/p/zones/europe-west3-a")
+        };
+        let member =
+            ManagedInstance::new().set_instance("https://c/projects/p/zones/europe-west3-a/instances/im-web-1-x");
+        for member in [member.clone(), member.set_id(1_u64)] {
+            let parts = Parts { managed: vec![member], instances: vec![instance(2_u64)], ..Parts::default() };
+            assert!(parts.all().values().all(Seen::is_managed));
+            assert_eq!(parts.outside(), 0);
+        }
+        let alone = Parts { instances: vec![instance(2_u64).set_status("RUNNING")], ..Parts::default() };
+        assert_eq!(alone.outside(), 1);
     }
 
     #[test]

@@ -3,16 +3,17 @@
 use google_cloud_compute_v1::model::deprecation_status::State;
 use google_cloud_compute_v1::model::{
     AccessConfig, AttachedDisk, AttachedDiskInitializeParams, CustomerEncryptionKey, InstanceProperties,
-    InstanceTemplate, Metadata, NetworkInterface, ServiceAccount, ShieldedInstanceConfig, Tags, access_config,
-    attached_disk, image, metadata,
+    InstanceTemplate, Metadata, NetworkInterface, ServiceAccount, ShieldedInstanceConfig, access_config, attached_disk,
+    image, metadata,
 };
-use immutable_core::model::FleetSpec;
+use immutable_core::model::{Fingerprint, FleetSpec};
 use immutable_core::provider::{Effect, ErrorKind, OpContext, Progress, ProviderError};
 
-use super::group::{Place, gone, sent};
+use super::group::{Place, made};
 use super::survey::Parts;
 use super::{ENSURE, REMOVE};
-use crate::config::Config;
+use crate::changes;
+use crate::config::{Config, launch_key};
 use crate::error::failed;
 use crate::operation::{Change, Scope};
 use crate::ownership::{self, Record};
@@ -45,7 +46,7 @@ pub(super) fn record(config: &Config, spec: &FleetSpec) -> Record {
 }
 
 /// Where the group of a fleet is that has this record.
-pub(super) fn place(record: &Record) -> Option<Place> {
+pub(crate) fn place_of(record: &Record) -> Option<Place> {
     Place::read(record.get(LOCATION)?)
 }
 
@@ -68,7 +69,7 @@ pub(super) fn bound(config: &Config, spec: &FleetSpec, parts: &Parts) -> Result<
     let same = |key: &str| found.get(key) == wanted.get(key);
     let problem = if found.service != wanted.service || !same(RELEASE) {
         format!("fleet {fleet} exists with another release: give the new release a fleet of its own")
-    } else if !same(LAUNCH) {
+    } else if !same(LAUNCH) && !grows_as_made(found, spec, parts) {
         format!(
             "fleet {fleet} was made with other launch settings (location, machine type, network, service account, disks): \
              put the settings' label into the release, so that it is a fleet of its own, or use the settings it was made with"
@@ -79,6 +80,14 @@ pub(super) fn bound(config: &Config, spec: &FleetSpec, parts: &Parts) -> Result<
     Err(ProviderError::new(ErrorKind::Immutable, ENSURE, problem).without_effect())
 }
 
+/// Whether all that is left to do is to resize a group whose release says itself with which settings it is launched. A rollout that has brought
+/// other settings has to be able to go back to it.
+fn grows_as_made(found: &Record, spec: &FleetSpec, parts: &Parts) -> bool {
+    let made: Option<Fingerprint> = found.get(LAUNCH).and_then(|made| made.parse().ok());
+    let labelled = spec.release.launch().labels.get(&launch_key());
+    parts.manager.is_some() && labelled.is_some() && labelled == made.map(|made| made.short()).as_ref()
+}
+
 /// Makes the template, which shows before that the image can be launched.
 pub(super) async fn make(config: &Config, cx: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
     let name = ownership::name(ENSURE, &spec.id)?;
@@ -87,23 +96,22 @@ pub(super) async fn make(config: &Config, cx: &OpContext, spec: &FleetSpec) -> R
         .set_name(&name)
         .set_description(record(config, spec).description())
         .set_properties(properties(config, spec, &image)?);
-    sent(&change(config, cx, ENSURE, &name, "insert"), |id| async move {
+    let change = change(config, cx, ENSURE, &name, "insert");
+    let sent = changes::send(&change, |id| async move {
         let request = config.clients.instance_templates.insert().set_project(&config.project);
         request.set_body(body).set_request_id(id).send().await
-    })
-    .await
+    });
+    sent.await.or_else(made)
 }
 
 /// Removes the template, the last of a fleet.
 pub(super) async fn remove(config: &Config, cx: &OpContext, name: &str) -> Result<Progress<()>, ProviderError> {
     let change = change(config, cx, REMOVE, name, "delete");
-    gone(
-        sent(&change, |id| async move {
-            let request = config.clients.instance_templates.delete().set_project(&config.project);
-            request.set_instance_template(name).set_request_id(id).send().await
-        })
-        .await,
-    )
+    let sent = changes::send(&change, |id| async move {
+        let request = config.clients.instance_templates.delete().set_project(&config.project);
+        request.set_instance_template(name).set_request_id(id).send().await
+    });
+    sent.await.or_else(changes::gone)
 }
 
 fn change<'a>(config: &'a Config, cx: &'a OpContext, operation: &'static str, name: &str, step: &'a str) -> Change<'a> {
@@ -148,7 +156,7 @@ fn properties(config: &Config, spec: &FleetSpec, image: &str) -> Result<Instance
         .set_machine_type(&launch.machine_type)
         .set_disks([disk(config, spec, image)])
         .set_network_interfaces([interface(config)])
-        .set_tags(Tags::new().set_items(&launch.network_tags))
+        .set_or_clear_tags(config.launch.tags())
         .set_shielded_instance_config(
             ShieldedInstanceConfig::new()
                 .set_enable_secure_boot(!launch.exceptions.unverified_boot)
@@ -188,15 +196,9 @@ fn disk(config: &Config, spec: &FleetSpec, image: &str) -> AttachedDisk {
 
 fn interface(config: &Config) -> NetworkInterface {
     let launch = &config.launch;
-    let network = match (&launch.network, &launch.subnetwork) {
-        (Some(network), _) if network.contains('/') => Some(network.clone()),
-        (Some(network), _) => Some(format!("global/networks/{network}")),
-        (None, Some(_)) => None,
-        (None, None) => Some("global/networks/default".to_owned()),
-    };
     let external = AccessConfig::new().set_name("External NAT").set_type(access_config::Type::OneToOneNat);
     NetworkInterface::new()
-        .set_or_clear_network(network)
+        .set_network(launch.network())
         .set_or_clear_subnetwork(launch.subnetwork.as_ref())
         .set_access_configs(launch.exceptions.external_address.then_some(external))
 }

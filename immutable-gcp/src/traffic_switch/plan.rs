@@ -19,10 +19,8 @@ pub(super) struct Plan<'a> {
     pub(super) joining: Vec<(EndpointGroup, Vec<&'a MemberTarget>)>,
     /// The zones in which a fleet has members to come and no group yet.
     pub(super) zones: BTreeMap<FleetId, BTreeSet<String>>,
-    /// Who is to go at once, because its fleet keeps its traffic or has none.
+    /// Who is to go when the weights are in use: until then, its fleet may have more traffic than the others of it can carry.
     pub(super) leaving: Vec<&'a Listed>,
-    /// Who is to go when no request comes any more: its fleet loses its traffic with this call, or has just lost it.
-    pub(super) later: Vec<&'a Listed>,
     /// A fleet that is to have traffic, and of whose members none can take it yet.
     pub(super) unready: Option<FleetId>,
 }
@@ -70,7 +68,6 @@ impl<'a> Plan<'a> {
             joining: Vec::new(),
             zones: BTreeMap::new(),
             leaving: Vec::new(),
-            later: Vec::new(),
             unready: wanted
                 .weights
                 .keys()
@@ -84,10 +81,7 @@ impl<'a> Plan<'a> {
             if !zones.is_empty() {
                 plan.zones.insert(ours.members.fleet.clone(), zones);
             }
-            let weight = plan.places.iter().find(|place| place.service == Whose::There(service.url.clone()));
-            let keeps = weight.is_some_and(|place| place.weight > 0);
-            let leaving = if keeps { &mut plan.leaving } else { &mut plan.later };
-            leaving.extend(ours.members.leaving(assignment));
+            plan.leaving.extend(ours.members.leaving(assignment));
         }
         Ok(plan)
     }
@@ -110,7 +104,7 @@ impl<'a> Plan<'a> {
         self.new_fleets().next().is_some()
             || !(self.joining.is_empty() && self.zones.is_empty())
             || (self.unready.is_none() && self.rewrites(state))
-            || (self.unready.is_none() && !(self.leaving.is_empty() && self.later.is_empty()))
+            || (self.unready.is_none() && !self.leaving.is_empty())
     }
 
     /// Whether the weights are others than there are.

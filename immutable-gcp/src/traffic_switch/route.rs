@@ -64,7 +64,7 @@ impl Route {
     pub(crate) async fn write(&self, task: &Task<'_>, map: UrlMap) -> Result<Progress<()>, ProviderError> {
         let step = format!("write {}", super::short(&map));
         let change = task.change(&self.scope, self.target(), &step);
-        changes::send(vec![(change, map)], |map, id| self.update(task, map, id)).await
+        changes::send(&change, |id| self.update(task, map, id)).await
     }
 
     async fn update(&self, task: &Task<'_>, map: UrlMap, id: String) -> Result<Operation, Error> {

@@ -201,21 +201,15 @@ impl Call<'_> {
         Ok(until_seen(done, "the new weights"))
     }
 
-    /// Takes out those who go: at once where requests go to the others of their fleet, and when no request comes any more where their fleet
-    /// has lost its traffic.
+    /// Takes out those who go, when the weights that were written before are in use.
     async fn leave(&self) -> Result<Progress<()>, ProviderError> {
-        let mut leaving = self.plan.leaving.clone();
-        let mut waits = None;
-        if !self.plan.later.is_empty() {
-            waits = self.until_weights_are_in_use().await?;
-            if waits.is_none() {
-                leaving.extend(&self.plan.later);
-            }
+        if self.plan.leaving.is_empty() {
+            return Ok(Progress::Done(()));
         }
-        if !leaving.is_empty() {
-            return endpoint_groups::detach(self.task, &leaving).await;
+        match self.until_weights_are_in_use().await? {
+            Some(waits) => Ok(waits),
+            None => endpoint_groups::detach(self.task, &self.plan.leaving).await,
         }
-        Ok(waits.unwrap_or(Progress::Done(())))
     }
 
     /// How long it is until the weights are in use everywhere, if they are not: counted from the end of the last change of the URL map.

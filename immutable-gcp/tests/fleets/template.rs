@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use immutable_core::model::{FleetSpec, LaunchSpec, Release};
-use immutable_core::provider::{Effect, ErrorKind};
-use immutable_gcp::{ConfigBuilder, GroupProvisioner};
+use immutable_core::model::{FleetSpec, InstanceId, LaunchSpec, Look, Release};
+use immutable_core::provider::{Effect, ErrorKind, HealthProbe as _, OpContext, ProbeTarget};
+use immutable_gcp::{ConfigBuilder, GroupHealthProbe, GroupProvisioner};
 use immutable_gcp_fake::Options;
 use serde_json::{Value, json};
 
@@ -165,4 +165,40 @@ async fn what_somebody_else_has_made_under_the_name_of_a_fleet_is_left_alone() {
         (stand.fake().get(&path).unwrap()["description"].as_str(), stand.fleet(&spec).await),
         (Some("mine"), None)
     );
+}
+
+#[tokio::test]
+async fn a_release_that_says_with_which_settings_it_is_launched_grows_under_others_when_a_rollout_goes_back_to_it() {
+    let stand = Stand::open().await;
+    let mut launch = LaunchSpec::default();
+    launch.labels.extend([stand.project.regional().build().unwrap().launch_label()]);
+    let release = Release::new(stand.project.image("web-old"), launch);
+    let spec = Project::spec(release.clone(), 1);
+    stand.ensure(&spec).await.unwrap();
+    let bigger = GroupProvisioner::new(stand.project.regional().disk_gb(20).build().unwrap());
+    let other = Stand { fleets: bigger, project: stand.project };
+    other.ensure(&Project::spec(release, 2)).await.unwrap();
+    assert_eq!(other.running(&spec).await.len(), 2);
+    let template = other.fake().get(&format!("global/instanceTemplates/im-{}", spec.id)).unwrap();
+    assert_eq!(template["properties"]["disks"][0]["initializeParams"].get("diskSizeGb"), None, "{template}");
+}
+
+#[tokio::test]
+async fn instances_are_looked_at_where_their_fleet_was_made_and_not_where_new_ones_are() {
+    let stand = Stand::open().await;
+    let spec = stand.spec(2);
+    stand.ensure(&spec).await.unwrap();
+    let mut running = stand.running(&spec).await;
+    running.sort();
+    let target = |id: &InstanceId| ProbeTarget { instance: id.clone(), fleet: spec.id.clone(), endpoint: None };
+    let targets: Vec<_> = running.iter().map(target).collect();
+    // The group checks nothing, whatever new ones do.
+    let check = format!("projects/{}/global/healthChecks/web", stand.project.fake.project());
+    let elsewhere = stand.project.zonal().autohealing(check, Duration::from_mins(5));
+    let elsewhere = GroupHealthProbe::new(elsewhere.build().unwrap());
+    let samples = elsewhere.sample(&OpContext::standalone("look"), &targets).await.unwrap();
+    let mut good: Vec<_> =
+        samples.into_iter().filter(|sample| sample.look == Look::Good).map(|sample| sample.instance).collect();
+    good.sort();
+    assert_eq!(good, running);
 }

@@ -158,6 +158,24 @@ async fn members_stay_until_the_weights_are_in_use_everywhere() {
 }
 
 #[tokio::test]
+async fn members_of_a_fleet_that_has_less_traffic_stay_until_that_is_so_everywhere() {
+    let stand = Stand::open().await;
+    let (old, new) = (stand.pair("web-old"), stand.pair("web-new"));
+    stand.apply("open", &assignment(&[("web-old", 100)], &[&old])).await;
+    let half = [("web-old", 50), ("web-new", 50)];
+    stand.apply("halve", &assignment(&half, &[&old, &new])).await;
+    let slow = UrlMapSwitch::new(stand.builder.clone().weight_lag(Duration::from_mins(10)).build().unwrap());
+    let shrunk = assignment(&half, &[&old[..1], &new]);
+    let expected = stand.look(&slow).await.version;
+    for _ in 0..5 {
+        let answer = stand.call(&slow, "shrink", &shrunk, &expected).await.unwrap();
+        assert!(matches!(answer, Progress::Pending { .. }), "members left at once");
+    }
+    let healths = healths(&stand.look(&slow).await);
+    assert!(old.iter().all(|member| healths[&member.instance] == MemberHealth::Healthy), "{healths:?}");
+}
+
+#[tokio::test]
 async fn many_members_come_and_go_five_hundred_at_a_time() {
     let stand = Stand::open_with(Options { page: 1000, ..Options::default() }).await;
     let new: Vec<_> = (0..510).map(|number| stand.machine("web-new", 0, number)).collect();
