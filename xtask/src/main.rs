@@ -15,7 +15,8 @@ const USAGE: &str =
 const STEPS: &[(&str, &[&str])] = &[
     ("formatting", &["fmt", "--all", "--check"]),
     ("lints", &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]),
-    ("documentation", &["doc", "--workspace", "--all-features", "--no-deps"]),
+    // With the examples, so that the features are those of the lints and tests: the SDKs are not built again.
+    ("documentation", &["doc", "--workspace", "--all-features", "--no-deps", "--lib", "--bin", "xtask", "--examples"]),
     // The examples are built with the tests and run by them.
     ("tests", &["test", "--no-fail-fast", "--workspace", "--all-features"]),
 ];

@@ -126,9 +126,13 @@ impl Config {
     /// A label for the releases that are launched with these settings: with other settings, such as another instance type, the same
     /// image is another release, in a fleet of its own.
     pub fn launch_label(&self) -> (LabelKey, String) {
-        let key = LabelKey::new("aws/launch").expect("invariant: letters and a slash are a label key");
-        (key, self.launch.fingerprint().short())
+        (launch_key(), self.launch.fingerprint().short())
     }
+}
+
+/// The key of the label by which releases that are launched with other settings are others.
+pub(crate) fn launch_key() -> LabelKey {
+    LabelKey::new("aws/launch").expect("invariant: letters and a slash are a label key")
 }
 
 /// Builds a [`Config`].

@@ -218,7 +218,7 @@ impl Provisioner for Ec2Provisioner {
 
     async fn ensure(&self, _: &OpContext, spec: &FleetSpec) -> Result<Progress<()>, ProviderError> {
         let parts = survey::of_fleet(&self.config, ENSURE, &spec.id).await?;
-        launch_template::bound(ENSURE, &parts, &launch_template::tags_of(&self.config, spec))?;
+        launch_template::bound(&self.config, ENSURE, spec, &parts)?;
         within_limit(&self.config, spec)?;
         let template = launch_template::ensure(&self.config, ENSURE, spec, &parts).await?;
         let mut missing = spec.size.saturating_sub(parts.live());

@@ -8,11 +8,11 @@ use aws_sdk_ec2::types::{
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use immutable_core::model::{FleetId, FleetSpec};
+use immutable_core::model::{Fingerprint, FleetId, FleetSpec};
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 
 use super::survey::Parts;
-use crate::config::Config;
+use crate::config::{Config, launch_key};
 use crate::error::failed;
 use crate::guest;
 use crate::tags::{self, Tags};
@@ -34,13 +34,19 @@ pub(super) fn tags_of(config: &Config, spec: &FleetSpec) -> Tags {
 }
 
 /// That the fleet which exists is the one that is asked for: a fleet is bound to its release, and to how it is launched, for ever.
-pub(super) fn bound(operation: &'static str, parts: &Parts, wanted: &Tags) -> Result<(), ProviderError> {
+pub(super) fn bound(
+    config: &Config,
+    operation: &'static str,
+    spec: &FleetSpec,
+    parts: &Parts,
+) -> Result<(), ProviderError> {
+    let wanted = tags_of(config, spec);
     let Some(found) = parts.tags() else { return Ok(()) };
     let same = |key: &str| found.get(key) == wanted.get(key);
     let fleet = &wanted[tags::FLEET];
     let problem = if !same(tags::SERVICE) || !same(tags::RELEASE) {
         format!("fleet {fleet} exists with another release: give the new release a fleet of its own")
-    } else if !same(tags::LAUNCH) {
+    } else if !same(tags::LAUNCH) && !grows_as_made(&found, spec, parts) {
         format!(
             "fleet {fleet} was made with other launch settings (types, subnets, security groups, profile, key, hooks): \
              put the settings' label into the release, so that it is a fleet of its own, or use the settings it was made with"
@@ -49,6 +55,14 @@ pub(super) fn bound(operation: &'static str, parts: &Parts, wanted: &Tags) -> Re
         return Ok(());
     };
     Err(ProviderError::new(ErrorKind::Immutable, operation, problem).without_effect())
+}
+
+/// Whether all that is left to do is to resize a group whose release says itself with which settings it is launched. A rollout that has brought
+/// other settings has to be able to go back to it.
+fn grows_as_made(found: &Tags, spec: &FleetSpec, parts: &Parts) -> bool {
+    let made: Option<Fingerprint> = found.get(tags::LAUNCH).and_then(|made| made.parse().ok());
+    let labelled = spec.release.launch().labels.get(&launch_key());
+    parts.group.is_some() && labelled.is_some() && labelled == made.map(|made| made.short()).as_ref()
 }
 
 /// The id of the fleet's template, which is made unless it exists.
@@ -155,6 +169,46 @@ pub(super) async fn remove(
         Err(error) => {
             let error = failed(operation, Effect::None, error);
             if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_autoscaling::types::AutoScalingGroup;
+    use immutable_core::model::{Image, ImageLabels, LaunchSpec, Release, ServiceName};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::config::tests::{builder, config};
+
+    fn spec(launch: LaunchSpec) -> FleetSpec {
+        let labels = ImageLabels { version: "1".to_owned(), commit: None, built_at: Timestamp::UNIX_EPOCH };
+        let (id, fingerprint) = ("ami-1".parse().unwrap(), Fingerprint::of("ami-1"));
+        let release = Release::new(Image { id, fingerprint, parents: Vec::new(), labels }, launch);
+        let service: ServiceName = "web".parse().unwrap();
+        let id = FleetId::of(&service, &release.id());
+        FleetSpec { id, service, release, size: 2, rollout: "rollout-1".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_fleet_is_bound_to_how_it_is_launched_unless_its_group_only_grows_and_its_release_says_how() {
+        let bigger = builder().instance_types(["m7i.xlarge"]).build().unwrap();
+        let mut labelled = LaunchSpec::default();
+        labelled.labels.extend([config().launch_label()]);
+        for (launch, has_group, is_bound) in
+            [(LaunchSpec::default(), true, false), (labelled.clone(), true, true), (labelled.clone(), false, false)]
+        {
+            let spec = spec(launch);
+            let made = tags_of(&config(), &spec);
+            let tags = made.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+            let template = Some(LaunchTemplate::builder().set_tags(Some(tags)).build());
+            let group = has_group.then(|| AutoScalingGroup::builder().build());
+            let parts = Parts { template, group, ..Parts::default() };
+            assert!(bound(&config(), "test", &spec, &parts).is_ok());
+            let answer = bound(&bigger, "test", &spec, &parts);
+            assert_eq!(answer.is_ok(), is_bound, "{has_group}: {answer:?}");
+            assert!(answer.err().is_none_or(|error| error.kind() == ErrorKind::Immutable));
         }
     }
 }

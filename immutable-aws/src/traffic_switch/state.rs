@@ -10,7 +10,6 @@ use immutable_core::provider::{Effect, ErrorKind, Member, MemberHealth, MemberTa
 
 use super::claim::{Claim, Version};
 use super::route::{self, Route};
-use super::weights;
 use crate::Clients;
 use crate::error::unseen;
 use crate::tags::{self, Tags};
@@ -92,7 +91,7 @@ impl State {
         }
         let weights: Vec<u32> = self.groups.iter().map(|group| group.weight).collect();
         let mut shares: BTreeMap<FleetId, u16> = BTreeMap::new();
-        for (group, weight) in self.groups.iter().zip(weights::from_balancer(&weights)) {
+        for (group, weight) in self.groups.iter().zip(Weight::from_parts(&weights)) {
             if !weight.is_none() {
                 *shares.entry(group.fleet()?).or_default() += weight.points();
             }

@@ -8,6 +8,7 @@ mod fleet;
 mod health;
 mod image;
 mod name;
+mod parts;
 mod release;
 mod traffic;
 

@@ -457,7 +457,7 @@ pub(crate) mod tests {
             other
         };
         let hours = Duration::from_hours(2);
-        let cases = [
+        let cases = vec![
             (at(Location::region("europe-west3", [""; 0])), "location: name at least one zone"),
             (at(Location::zone("europe-west3")), "location: a zone looks like \"europe-west3-a\""),
             (at(Location::region("us-east1", ["europe-west3-a"])), "location: every zone must be one of the region"),

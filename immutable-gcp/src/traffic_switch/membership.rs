@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::claim::{Claim, Version};
 use super::members::{Members, is_unready};
-use super::{APPLY, OBSERVE, text, weights};
+use super::{APPLY, OBSERVE, text};
 use crate::Config;
 use crate::backends::{self, Place, ROUTE};
 use crate::changes::until_seen;
@@ -150,7 +150,7 @@ impl State {
     fn split(&self) -> Split {
         let counts = self.fleets.values().map(|members| members.registered().count());
         let counts: Vec<u32> = counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX)).collect();
-        let shares: Vec<Weight> = weights::from_balancer(&counts);
+        let shares: Vec<Weight> = Weight::from_parts(&counts);
         Split::new(self.fleets.keys().cloned().zip(shares)).unwrap_or_default()
     }
 

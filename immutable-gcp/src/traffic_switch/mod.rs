@@ -20,7 +20,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod url_map;
-mod weights;
 
 use immutable_core::model::Fingerprint;
 use serde::Serialize;

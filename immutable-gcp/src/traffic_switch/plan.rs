@@ -7,8 +7,11 @@ use immutable_core::provider::{Assignment, ErrorKind, MemberTarget, ProviderErro
 
 use super::members::is_unready;
 use super::state::{Service, State};
-use super::weights::{LARGEST, to_balancer};
 use crate::endpoint_groups::{EndpointGroup, Listed, name};
+
+/// The largest weight of a backend service, which is also what all of them sum to here, so that one is a tenth of a percent; the
+/// smallest is 0. <https://docs.cloud.google.com/compute/docs/reference/rest/v1/urlMaps>
+pub(super) const LARGEST: u32 = 1000;
 
 /// What has to be done.
 #[derive(Debug)]
@@ -127,7 +130,7 @@ struct Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn new(state: &State, assignment: &'a Assignment) -> Self {
         let (fleets, weights): (Vec<&FleetId>, Vec<Weight>) = assignment.split.iter().unzip();
-        let weights: BTreeMap<_, _> = fleets.into_iter().zip(to_balancer(&weights)).collect();
+        let weights: BTreeMap<_, _> = fleets.into_iter().zip(Weight::to_parts(&weights, LARGEST)).collect();
         let mut fleets: BTreeSet<&FleetId> = assignment.members.iter().map(|member| &member.fleet).collect();
         let is_foreign = |fleet: &FleetId| {
             let same_name = |service: &Service| service.ours.is_none() && name(&service.url) == fleet.as_str();

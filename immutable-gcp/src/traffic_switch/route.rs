@@ -5,7 +5,7 @@ use google_cloud_gax::error::Error;
 use immutable_core::model::RouteId;
 use immutable_core::provider::{ErrorKind, Progress, ProviderError};
 
-use super::weights::LARGEST;
+use super::plan::LARGEST;
 use crate::changes;
 use crate::endpoint_groups::path;
 use crate::operation::Scope;

@@ -9,7 +9,6 @@ use immutable_core::provider::{Member, ProviderError};
 use super::claim::{Claim, Version};
 use super::members::Members;
 use super::route::Route;
-use super::weights;
 use crate::backends::{self, Place};
 use crate::endpoint_groups::{self, EndpointGroup, Machines, name, path};
 use crate::ownership::{self, Record};
@@ -99,7 +98,7 @@ impl State {
         }
         let weights: Vec<u32> = self.services.iter().map(|service| service.weight).collect();
         let mut shares: BTreeMap<FleetId, u16> = BTreeMap::new();
-        for (service, weight) in self.services.iter().zip(weights::from_balancer(&weights)) {
+        for (service, weight) in self.services.iter().zip(Weight::from_parts(&weights)) {
             if !weight.is_none() {
                 *shares.entry(service.fleet()?).or_default() += weight.points();
             }
