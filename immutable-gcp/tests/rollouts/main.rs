@@ -8,6 +8,7 @@ mod stand;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,6 +33,11 @@ macro_rules! on_both {
     };
 }
 
+#[tokio::test]
+async fn each_permission_that_anything_needs_is_needed() {
+    the_permissions_are_enough_and_each_is_needed(Kind::Everything).await;
+}
+
 on_both!(
     a_release_replaces_another_by_each_strategy_and_nothing_is_left,
     a_canary_that_falls_ill_goes_back_and_nothing_is_left,
@@ -45,7 +51,7 @@ on_both!(
 /// Shares of the traffic, in percent, that a canary of five instances takes one after the other: members have what they are of all.
 fn shares(kind: Kind) -> [u16; 2] {
     match kind {
-        Kind::Weights => [20, 50],
+        Kind::Weights | Kind::Everything => [20, 50],
         Kind::Members => [17, 29],
     }
 }
@@ -53,8 +59,22 @@ fn shares(kind: Kind) -> [u16; 2] {
 async fn a_release_replaces_another_by_each_strategy_and_nothing_is_left(kind: Kind) {
     let stand = Stand::new(kind, Options::default()).await;
     let canary = Strategy::canary(shares(kind).map(|share| StageSpec::percent(share).unwrap()));
+    assert_eq!(stand.roll_out(1, Strategy::blue_green(), 5).await, Outcome::Promoted);
     for (number, strategy) in [Strategy::blue_green(), Strategy::rolling(), canary].into_iter().enumerate() {
-        assert_eq!(stand.roll_out(number % 2, strategy, 5).await, Outcome::Promoted);
+        let requests = Cell::new(0_u32);
+        let send = async {
+            loop {
+                stand.project.fake.request(stand.route().as_str()).expect("every request is answered");
+                requests.set(requests.get() + 1);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let outcome = tokio::select! {
+            outcome = stand.roll_out(number % 2, strategy, 5) => outcome,
+            () = send => unreachable!("requests do not end"),
+        };
+        assert_eq!(outcome, Outcome::Promoted);
+        assert!(requests.get() > 100, "{} requests", requests.get());
         stand.assert_only(number % 2, 5);
     }
 }
@@ -117,7 +137,7 @@ async fn lost_answers_throttling_failures_and_a_shortage_are_got_over(kind: Kind
     let fake = &stand.project.fake;
     let before = fake.calls();
     let (groups, route) = match kind {
-        Kind::Weights => ("compute.regionInstanceGroupManagers", "compute.urlMaps.update"),
+        Kind::Weights | Kind::Everything => ("compute.regionInstanceGroupManagers", "compute.urlMaps.update"),
         Kind::Members => ("compute.instanceGroupManagers", "compute.backendServices.patch"),
     };
     let [insert, end, remove] = ["insert", "deleteInstances", "delete"].map(|verb| format!("{groups}.{verb}"));

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Weights,
     /// The members of a backend service, and zonal groups.
     Members,
+    /// The weights of a regional URL map whose backend service has a security policy, and instances with everything that needs a permission.
+    Everything,
 }
 
 #[derive(Debug)]
@@ -36,23 +38,34 @@ pub(crate) struct Stand {
 
 impl Stand {
     pub(crate) async fn new(kind: Kind, options: Options) -> Self {
-        Self { project: Project::open(options).await, journal: MemoryJournal::new(), kind }
+        let project = Project::open(options).await;
+        if kind == Kind::Everything {
+            project.regional_balancer();
+        }
+        Self { project, journal: MemoryJournal::new(), kind }
     }
 
     pub(crate) fn route(&self) -> RouteId {
         let route = match self.kind {
             Kind::Weights => "global/urlMaps/web",
             Kind::Members => "global/backendServices/web",
+            Kind::Everything => "regions/europe-west1/urlMaps/web",
         };
         route.parse().unwrap()
     }
 
     pub(crate) fn config(&self) -> Config {
+        let project = self.project.fake.project();
         let builder = match self.kind {
             Kind::Weights => self.project.regional(),
             Kind::Members => self.project.zonal(),
+            Kind::Everything => {
+                let account = format!("web@{project}.iam.gserviceaccount.com");
+                self.project.regional().service_account(account).network_tags(["web"]).with_external_addresses()
+            }
         };
-        let check = format!("projects/{}/global/healthChecks/web", self.project.fake.project());
+        let place = if self.kind == Kind::Everything { "regions/europe-west1" } else { "global" };
+        let check = format!("projects/{project}/{place}/healthChecks/web");
         let builder = builder.autohealing(check, Duration::from_hours(1)).weight_lag(Duration::ZERO);
         builder.routes([self.route()]).build().unwrap()
     }
@@ -70,7 +83,7 @@ impl Stand {
         };
         let platform = Platform { pace, ..immutable_gcp::platform(&config) };
         match self.kind {
-            Kind::Weights => platform,
+            Kind::Weights | Kind::Everything => platform,
             Kind::Members => Platform { traffic: Arc::new(BackendServiceSwitch::new(config)), ..platform },
         }
     }
@@ -140,10 +153,9 @@ impl Stand {
         }
         let (services, groups) = (named("backendServices"), named("networkEndpointGroups"));
         match self.kind {
-            Kind::Weights => {
+            Kind::Weights | Kind::Everything => {
                 let [service] = services[..] else { panic!("{services:?}") };
-                let route =
-                    &ours.iter().find(|(path, _)| path.ends_with("/urlMaps/web")).unwrap().1["defaultRouteAction"];
+                let route = &fake.get(self.route().as_str()).unwrap()["defaultRouteAction"];
                 let weighted = route["weightedBackendServices"].as_array().unwrap();
                 let with_traffic: Vec<_> = weighted.iter().filter(|one| one["weight"] != 0).collect();
                 let [only] = with_traffic[..] else { panic!("{route}") };

@@ -46,6 +46,23 @@ impl Project {
         self.config(Location::zone(LOCATIONS.2))
     }
 
+    /// The same in a region, with a security policy.
+    #[allow(dead_code, reason = "not all tests have need of it")]
+    pub(crate) fn regional_balancer(&self) {
+        let (fake, region) = (&self.fake, format!("regions/{}", LOCATIONS.0));
+        let link =
+            |path: &str| format!("https://www.googleapis.com/compute/v1/projects/{}/{region}/{path}", fake.project());
+        fake.put(&format!("{region}/healthChecks/web"), json!({ "type": "HTTP" }));
+        let service = json!({
+            "loadBalancingScheme": "EXTERNAL_MANAGED",
+            "protocol": "HTTP",
+            "healthChecks": [link("healthChecks/web")],
+            "securityPolicy": link("securityPolicies/guard"),
+        });
+        fake.put(&format!("{region}/backendServices/web"), service);
+        fake.put(&format!("{region}/urlMaps/web"), json!({ "defaultService": link("backendServices/web") }));
+    }
+
     fn config(&self, location: Location) -> ConfigBuilder {
         let builder = Config::builder(self.clients.clone(), self.fake.project(), location, "e2-small");
         builder.port(8080).list_lag(Duration::ZERO)
