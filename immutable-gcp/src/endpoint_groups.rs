@@ -140,7 +140,7 @@ pub(crate) async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(En
         let request = request.set_project(&task.config.project).set_filter(ownership::names_on_routes(fleet));
         let answer = request.set_or_clear_page_token(token).send().await;
         let answer = answer.map_err(|error| unseen(task.operation, error))?;
-        reached(task.operation, &answer.unreachables)?;
+        reached!(task.operation, answer.items, &answer.unreachables)?;
         for found in answer.items.into_values().flat_map(|zone| zone.network_endpoint_groups) {
             let record = Record::read(found.description.as_deref()).filter(|record| record.fleet == fleet.as_str());
             let group = found.self_link.as_deref().and_then(EndpointGroup::parse);
@@ -353,7 +353,8 @@ impl Machines {
                 let request = task.config.clients.instances.aggregated_list().set_project(&task.config.project);
                 let answer = request.set_filter(&filter).set_or_clear_page_token(token).send().await;
                 let answer = answer.map_err(|error| unseen(task.operation, error))?;
-                reached(task.operation, &answer.unreachables)?;
+                reached!(task.operation, answer.items, &answer.unreachables)?;
+                reached!(task.operation, answer.items, &answer.unreachables)?;
                 for found in answer.items.into_values().flat_map(|zone| zone.instances) {
                     let zone = found.zone.as_deref().map(name).unwrap_or_default().to_owned();
                     let address = found.network_interfaces.into_iter().find_map(|interface| interface.network_ip);

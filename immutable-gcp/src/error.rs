@@ -51,12 +51,29 @@ pub(crate) fn unseen(operation: &'static str, error: Error) -> ProviderError {
     failed(operation, Effect::None, error).without_effect()
 }
 
-/// That nothing is missing from a list of all zones and regions: what cannot be seen is not gone.
-pub(crate) fn reached(operation: &'static str, unreachable: &[String]) -> Result<(), ProviderError> {
-    if unreachable.is_empty() {
+/// That nothing is missing from a page of a list of all zones and regions: what cannot be seen is not gone. Compute Engine tells it of the page, or
+/// as a warning of the zone or region.
+macro_rules! reached {
+    ($operation:expr, $scopes:expr, $unreachable:expr) => {{
+        let lost = $scopes.iter().filter(|(_, scope)| {
+            let code = scope.warning.as_ref().and_then(|warning| warning.code.as_ref()?.name());
+            matches!(code, Some("UNREACHABLE" | "PARTIAL_SUCCESS"))
+        });
+        let unreachable: &[String] = $unreachable;
+        $crate::error::all_seen($operation, unreachable.iter().chain(lost.map(|(scope, _)| scope)))
+    }};
+}
+pub(crate) use reached;
+
+/// That no place is one that cannot be seen.
+pub(crate) fn all_seen<'a>(
+    operation: &'static str,
+    unseen: impl Iterator<Item = &'a String>,
+) -> Result<(), ProviderError> {
+    let places: Vec<&str> = unseen.filter_map(|place| place.rsplit('/').next()).collect();
+    if places.is_empty() {
         return Ok(());
     }
-    let places: Vec<&str> = unreachable.iter().filter_map(|url| url.rsplit('/').next()).collect();
     let problem = format!("{} cannot be seen now: look again", places.join(", "));
     Err(ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect())
 }
@@ -296,6 +313,23 @@ mod tests {
             assert!(!error.to_string().contains(['\n', '<']), "{error}");
             assert_eq!(unseen("test", answered(status, &body)).effect(), Effect::None);
             assert_eq!(failed("test", Effect::Unknown, answered(status, &body)).effect(), Effect::Unknown);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_taken_for_gone() {
+        use google_cloud_compute_v1::model::instances_scoped_list::{Warning, warning::Code};
+        use google_cloud_compute_v1::model::{InstanceAggregatedList, InstancesScopedList};
+        let scope = |code: Code| InstancesScopedList::new().set_warning(Warning::new().set_code(code));
+        let page = |code| InstanceAggregatedList::new().set_items([("zones/europe-west3-a", scope(code))]);
+        let told = |page: InstanceAggregatedList| reached!("test", page.items, &page.unreachables);
+        assert!(told(page(Code::NoResultsOnPage)).is_ok());
+        for page in
+            [page(Code::Unreachable), page(Code::NoResultsOnPage).set_unreachables(["projects/p/zones/europe-west3-a"])]
+        {
+            let error = told(page).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("europe-west3-a cannot be seen"), "{error}");
         }
     }
 

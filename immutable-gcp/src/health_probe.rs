@@ -90,10 +90,9 @@ impl GroupHealthProbe {
     /// The instances of a fleet's group, and whether it checks them, which it may not have done yet.
     async fn members(&self, fleet: &FleetId) -> Result<(Vec<ManagedInstance>, bool), ProviderError> {
         let Some((group, members)) = self.group(fleet).await? else { return Ok((Vec::new(), false)) };
+        // It may have been made with other settings than these.
         let is_checked = members.iter().any(|member| !member.instance_health.is_empty())
-            // It may have been made with other settings.
-            || self.config.launch.autohealing.is_some()
-                && group.get(LOOK).await?.is_some_and(|group| !group.auto_healing_policies.is_empty());
+            || group.get(LOOK).await?.is_some_and(|group| !group.auto_healing_policies.is_empty());
         Ok((members, is_checked))
     }
 

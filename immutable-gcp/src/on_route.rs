@@ -31,6 +31,7 @@ impl OnRoute {
             None => Some(Self { service: Place::parse(route.as_str())?, group, is_alone: false }),
         }
     }
+
     /// Whether this is the id of a route.
     pub(crate) fn is_route(id: &RouteId) -> bool {
         Route::parse(id).is_some() || Place::parse(id.as_str()).is_some()

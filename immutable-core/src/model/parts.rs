@@ -18,7 +18,8 @@ impl Weight {
         apportion(&points, whole)
     }
 
-    /// The share of all that each of these parts is, in their order. The sum is everything, or nothing when there is no part.
+    /// The share of all that each of these parts is, in their order. The sum is everything, or nothing when there is no part;
+    /// of more than 10 000 who have a part each has a basis point.
     ///
     /// ```
     /// # use immutable_core::model::Weight;

@@ -30,6 +30,8 @@ pub struct Options {
     pub second: Duration,
     /// How much later a list shows what is made and what is gone than a `get` does.
     pub list_lag: Duration,
+    /// The zones and regions that lists of all of them cannot see now, such as `zones/europe-west1-b`.
+    pub unreachable: BTreeSet<String>,
     /// The most entries of one page, whatever `maxResults` says.
     pub page: usize,
     /// The permissions that the caller has; none given: all of them.
@@ -57,6 +59,7 @@ impl Default for Options {
             health_time: Duration::from_millis(100),
             second: Duration::from_millis(10),
             list_lag: Duration::ZERO,
+            unreachable: BTreeSet::new(),
             page: 2,
             permissions: None,
         }

@@ -59,7 +59,7 @@ async fn of_fleet(task: &Task<'_>, fleet: &FleetId) -> Result<Vec<(Place, Backen
         let request = task.config.clients.backend_services.aggregated_list().set_project(&task.config.project);
         let request = request.set_filter(ownership::names_on_routes(fleet)).set_or_clear_page_token(token);
         let answer = request.send().await.map_err(|error| unseen(task.operation, error))?;
-        reached(task.operation, &answer.unreachables)?;
+        reached!(task.operation, answer.items, &answer.unreachables)?;
         for found in answer.items.into_values().flat_map(|scope| scope.backend_services) {
             let record = Record::read(found.description.as_deref()).filter(|record| record.fleet == fleet.as_str());
             let place = found.self_link.as_deref().and_then(Place::parse);

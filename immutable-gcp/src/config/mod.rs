@@ -95,8 +95,9 @@ pub(crate) struct Exceptions {
 /// What the provider has to know. Checked as it is built; cheap to clone.
 ///
 /// All that makes an instance what it is, beside its release, is in here: its type, its network, its service account. It is written into the
-/// fleet as the fleet is made and never changes in it. So a fleet that exists is not grown under other settings; give the
-/// release the label of the settings ([`launch_label`](Self::launch_label)), so that other settings are another release.
+/// fleet as the fleet is made and never changes in it. So a fleet that exists is not grown under other settings. Give the
+/// release the label of the settings ([`launch_label`](Self::launch_label)): then other settings are another release, and its group
+/// goes on growing as it was made when a rollout goes back to it. A fleet that is gone is made with the settings of today.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) clients: Clients,

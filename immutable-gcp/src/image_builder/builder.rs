@@ -108,7 +108,7 @@ pub(super) async fn of_service(config: &Config, service: &ServiceName) -> Result
     let mut found = Vec::new();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| unseen(ENSURE, error))?;
-        reached(ENSURE, &page.unreachables)?;
+        reached!(ENSURE, page.items, &page.unreachables)?;
         found.extend(page.items.into_values().flat_map(|zone| zone.instances).filter_map(Builder::read));
     }
     Ok(found)

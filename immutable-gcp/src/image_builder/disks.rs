@@ -29,7 +29,7 @@ pub(super) async fn sweep(
     let (mut pages, mut left) = (request.set_max_results(PAGE).by_page(), Vec::new());
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| unseen(ENSURE, error))?;
-        reached(ENSURE, &page.unreachables)?;
+        reached!(ENSURE, page.items, &page.unreachables)?;
         let is_left = |disk: &Disk| {
             let is_ours = disk.labels.get(RECIPE) == Some(&recipe.short());
             disk.users.is_empty() && (is_ours || is_expired(&disk.labels, now))

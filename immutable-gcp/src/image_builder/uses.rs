@@ -1,7 +1,7 @@
 //! Who still needs an image.
 
 use google_cloud_compute_v1::model::{Disk, InstanceTemplate};
-use google_cloud_gax::paginator::{ItemPaginator as _, Paginator as _};
+use google_cloud_gax::paginator::Paginator as _;
 use immutable_core::model::Image;
 use immutable_core::provider::ProviderError;
 
@@ -33,7 +33,7 @@ async fn instance(config: &Config, named: &Named<'_>) -> Result<Option<String>, 
     let mut pages = request.set_max_results(PAGE).by_page();
     while let Some(page) = pages.next().await {
         let page = page.map_err(|error| unseen(REMOVE, error))?;
-        reached(REMOVE, &page.unreachables)?;
+        reached!(REMOVE, page.items, &page.unreachables)?;
         let disks = page.items.values().flat_map(|zone| &zone.disks);
         let mut users = disks.flat_map(|disk: &Disk| &disk.users);
         if let Some(user) = users.next() {
@@ -46,16 +46,16 @@ async fn instance(config: &Config, named: &Named<'_>) -> Result<Option<String>, 
 /// Templates of fleets, and those that are not ours.
 async fn template(config: &Config, named: &Named<'_>) -> Result<Option<String>, ProviderError> {
     let request = config.clients.instance_templates.aggregated_list().set_project(&config.project);
-    let mut scopes = request.set_max_results(PAGE).by_item();
+    let mut pages = request.set_max_results(PAGE).by_page();
     let names_it = |template: &&InstanceTemplate| {
         let disks = template.properties.iter().flat_map(|properties| &properties.disks);
         let mut images = disks.filter_map(|disk| disk.initialize_params.as_ref()?.source_image.as_deref());
         images.any(|image| named.is(&config.project, image))
     };
-    // This list does not say what it cannot see.
-    while let Some(scope) = scopes.next().await {
-        let (_, scope) = scope.map_err(|error| unseen(REMOVE, error))?;
-        if let Some(template) = scope.instance_templates.iter().find(names_it) {
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| unseen(REMOVE, error))?;
+        reached!(REMOVE, page.items, &[])?;
+        if let Some(template) = page.items.values().flat_map(|scope| &scope.instance_templates).find(names_it) {
             return Ok(Some(template.name.clone().unwrap_or_default()));
         }
     }

@@ -228,8 +228,10 @@ impl<'a> Group<'a> {
 
 /// What somebody else has made in this moment: the next look tells whether it is the same.
 pub(super) fn made(error: ProviderError) -> Result<Progress<()>, ProviderError> {
-    if error.kind() != ErrorKind::Conflict {
+    let words = error.to_string();
+    let exists = ["alreadyExists", "RESOURCE_ALREADY_EXISTS"].iter().any(|code| words.contains(code));
+    if error.kind() != ErrorKind::Conflict || !exists {
         return Err(error);
     }
-    Ok(Progress::Pending { retry_after: SOON, note: "what somebody else has made to be seen".to_owned() })
+    Ok(Progress::Pending { retry_after: SOON, note: format!("what somebody else has made to be seen ({words})") })
 }

@@ -45,7 +45,8 @@ const REMOVE: &str = "remove fleet";
 /// * **An autoscaler**, or a person, changes the target size: the rollout follows. An autoscaler that takes instances away chooses them itself, whether
 ///   they are in traffic or not: have it scale out only while a rollout goes on.
 /// * **Grown by two at once**: the target size is only ever raised, from what it was a moment ago; Compute Engine has no way to set it on condition. Whoever
-///   raises it further in that moment is overruled once, and the group ends what it has too many of.
+///   raises it further in that moment is overruled once, and the group ends what it has too many of. So does a request of a rollout's own whose
+///   answer was lost, if it lands after a later one that asked for more.
 /// * **Stopped or suspended** by hand: listed as dead, and ended when the engine says so.
 /// * **Abandoned**, that is taken out of the group by hand: still an instance of the fleet, found by its labels, and listed as what Compute Engine says it does.
 ///   It is ended by name as any other.

@@ -69,7 +69,7 @@ pub(super) fn bound(config: &Config, spec: &FleetSpec, parts: &Parts) -> Result<
     let same = |key: &str| found.get(key) == wanted.get(key);
     let problem = if found.service != wanted.service || !same(RELEASE) {
         format!("fleet {fleet} exists with another release: give the new release a fleet of its own")
-    } else if !same(LAUNCH) && !grows_as_made(found, spec, parts) {
+    } else if !same(LAUNCH) && !grows_as_made(config, found, spec, parts) {
         format!(
             "fleet {fleet} was made with other launch settings (location, machine type, network, service account, disks): \
              put the settings' label into the release, so that it is a fleet of its own, or use the settings it was made with"
@@ -80,12 +80,13 @@ pub(super) fn bound(config: &Config, spec: &FleetSpec, parts: &Parts) -> Result<
     Err(ProviderError::new(ErrorKind::Immutable, ENSURE, problem).without_effect())
 }
 
-/// Whether all that is left to do is to resize a group whose release says itself with which settings it is launched. A rollout that has brought
-/// other settings has to be able to go back to it.
-fn grows_as_made(found: &Record, spec: &FleetSpec, parts: &Parts) -> bool {
+/// Whether the fleet grows by what is there, its template and the place of its group, and its release says itself with which settings it is launched. A
+/// rollout that has brought other settings has to be able to go back to it.
+fn grows_as_made(config: &Config, found: &Record, spec: &FleetSpec, parts: &Parts) -> bool {
     let made: Option<Fingerprint> = found.get(LAUNCH).and_then(|made| made.parse().ok());
     let labelled = spec.release.launch().labels.get(&launch_key());
-    parts.manager.is_some() && labelled.is_some() && labelled == made.map(|made| made.short()).as_ref()
+    let has_all = parts.manager.is_some() || parts.template.is_some() && place_of(found) == Some(Place::of(config));
+    has_all && labelled.is_some() && labelled == made.map(|made| made.short()).as_ref()
 }
 
 /// Makes the template, which shows before that the image can be launched.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
-use google_cloud_compute_v1::model::Operation;
 use google_cloud_compute_v1::model::network_endpoint_group::NetworkEndpointType;
+use google_cloud_compute_v1::model::{Operation, operation};
 use immutable_core::model::{FleetId, RouteId, RouteVersion, Weight};
 use immutable_core::provider::{
     Assignment, ErrorKind, OpContext, Progress, ProviderError, SwitchKind, TrafficCapabilities, TrafficState,
@@ -217,11 +217,14 @@ impl Call<'_> {
         let route = &self.state.route;
         let known = self.task.change(&route.scope, route.target(), "").operations().await?;
         let Some(last) = known.first() else { return Ok(None) };
+        let note = "the new weights to be in use before members leave".to_owned();
+        if last.status != Some(operation::Status::Done) {
+            return Ok(Some(Progress::Pending { retry_after: SOON, note }));
+        }
         let lag = SignedDuration::try_from(self.task.config.weight_lag).unwrap_or(SignedDuration::MAX);
         // The clock there may be ahead of the one here.
         let since = ended(last).map(|ended| Timestamp::now().duration_since(ended).max(SignedDuration::ZERO));
         let left = lag - since.unwrap_or_default();
-        let note = "the new weights to be in use before members leave".to_owned();
         let left = std::time::Duration::try_from(left).ok().filter(|left| !left.is_zero());
         Ok(left.map(|retry_after| Progress::Pending { retry_after, note }))
     }

@@ -1,7 +1,7 @@
 //! Ending instances, and removing fleets.
 
 use immutable_core::model::{InstanceId, Lifecycle};
-use immutable_core::provider::{Effect, ErrorKind};
+use immutable_core::provider::{Effect, ErrorKind, OpContext, Provisioner as _};
 use immutable_gcp_fake::Options;
 
 use crate::stand::{Stand, path};
@@ -136,4 +136,24 @@ async fn an_instance_that_is_being_ended_is_listed_until_it_is_gone() {
     stand.remove(&spec).await.unwrap_err();
     stand.fake().skip(std::time::Duration::from_hours(1));
     assert_eq!(stand.running(&spec).await, all[1..]);
+}
+
+#[tokio::test]
+async fn a_zone_that_lists_cannot_see_is_not_taken_for_empty() {
+    let stand = Stand::open().await;
+    let spec = stand.spec(2);
+    stand.ensure(&spec).await.unwrap();
+    let running = stand.running(&spec).await;
+    let zone = format!("zones/{}", running[0].as_str().split('/').next().unwrap());
+    stand.fake().change(|options| options.unreachable = [zone.clone()].into());
+    let cx = OpContext::standalone("look");
+    for error in [
+        stand.fleets.observe(&cx, &spec.service).await.unwrap_err(),
+        stand.try_ensure(&spec).await.unwrap_err(),
+        stand.fleets.remove(&cx, &spec.service, &spec.id).await.unwrap_err(),
+    ] {
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, Effect::None), "{error}");
+    }
+    stand.fake().change(|options| options.unreachable.clear());
+    assert_eq!(stand.running(&spec).await, running);
 }

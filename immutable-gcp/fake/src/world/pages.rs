@@ -35,10 +35,13 @@ impl World {
         let inside = |path: &str| {
             path.strip_prefix(&project).is_some_and(|rest| rest.split('/').rev().nth(1) == Some(collection))
         };
-        let (rows, next) = self.page(call, self.listed(inside).into_iter().collect())?;
+        let unseen = self.options.unreachable.clone();
+        let is_seen = |(path, _): &Row| !unseen.iter().any(|scope| path.starts_with(&format!("{project}/{scope}/")));
+        let (rows, next) = self.page(call, self.listed(inside).into_iter().filter(is_seen).collect())?;
         let mut items = Map::new();
         for scope in self.scopes(collection) {
-            items.insert(scope.clone(), nothing_in(&scope));
+            let code = if unseen.contains(&scope) { "UNREACHABLE" } else { "NO_RESULTS_ON_PAGE" };
+            items.insert(scope.clone(), nothing_in(&scope, code));
         }
         for (path, value) in rows {
             let scope =
@@ -117,9 +120,9 @@ impl World {
     }
 }
 
-fn nothing_in(scope: &str) -> Value {
+fn nothing_in(scope: &str, code: &str) -> Value {
     json!({ "warning": {
-        "code": "NO_RESULTS_ON_PAGE",
+        "code": code,
         "message": format!("There are no results for scope '{scope}' on this page."),
         "data": [{ "key": "scope", "value": scope }],
     } })

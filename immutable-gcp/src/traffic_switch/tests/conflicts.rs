@@ -157,3 +157,22 @@ async fn a_lost_answer_of_any_request_may_have_had_an_effect_and_the_same_call_g
         assert_eq!(stand.fake.list("global/backendServices").len(), 3, "{method}");
     }
 }
+
+#[tokio::test]
+async fn a_machine_that_is_another_one_by_now_makes_the_engine_look_again() {
+    let stand = Stand::open().await;
+    let switch = stand.switch();
+    let mut members = stand.pair("web-new");
+    stand.apply("open", &assignment(&[("web-new", 100)], &[&members[..1]])).await;
+    // What was seen of the second is over.
+    members[1].endpoint = Endpoint::new("10.9.9.9", 80).unwrap();
+    let expected = stand.look(&switch).await.version;
+    let wanted = assignment(&[("web-new", 100)], &[&members]);
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        answers.push(stand.call(&switch, "more", &wanted, &expected).await);
+    }
+    let error = answers.into_iter().find_map(Result::err).expect("the address is not that of the machine");
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None), "{error}");
+    assert!(error.to_string().contains("does not belong"), "{error}");
+}

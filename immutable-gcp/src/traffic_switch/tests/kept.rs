@@ -120,3 +120,15 @@ async fn somebody_elses_traffic_beside_ours_is_seen_kept_and_named() {
     stand.apply("close", &assignment(&[], &[&new])).await;
     assert_eq!(stand.weights()["other"], 100);
 }
+
+#[tokio::test]
+async fn how_far_the_model_is_drained_is_its_own_affair() {
+    let stand = stand().await;
+    let mut original = stand.fake.get(ORIGINAL).unwrap();
+    original["backends"][0]["capacityScaler"] = 0.0.into();
+    stand.fake.put(ORIGINAL, original);
+    stand.apply("open", &assignment(&[("web-new", 100)], &[&stand.pair("web-new")])).await;
+    let made = stand.fake.get(&format!("global/backendServices/{}", stand.name("web-new"))).unwrap();
+    assert_eq!(made["backends"][0]["maxRatePerEndpoint"], 70.0, "{made}");
+    assert_eq!(made["backends"][0].get("capacityScaler"), None, "{made}");
+}

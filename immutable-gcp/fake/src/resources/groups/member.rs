@@ -76,12 +76,13 @@ impl Member {
     }
 
     /// Its health by the group's health check.
-    fn health(&self, world: &World, path: &str) -> &'static str {
-        match self.runs {
-            _ if machines::status(world, path) != Some("RUNNING") => "UNKNOWN",
-            Some(_) if machines::is_ill(world, path) => "UNHEALTHY",
-            Some(since) if world.now() >= since + world.options.health_time => "HEALTHY",
-            _ => "UNKNOWN",
+    fn health(&self, world: &World, path: &str) -> Option<&'static str> {
+        let since = self.runs.filter(|_| machines::status(world, path).is_some())?;
+        match since {
+            _ if machines::status(world, path) != Some("RUNNING") => Some("UNKNOWN"),
+            _ if machines::is_ill(world, path) => Some("UNHEALTHY"),
+            since if world.now() >= since + world.options.health_time => Some("HEALTHY"),
+            _ => None,
         }
     }
 
@@ -107,8 +108,8 @@ impl Member {
         if let Some(error) = &self.error {
             shown["lastAttempt"] = json!({ "errors": error.to_json() });
         }
-        if let Some(check) = check.filter(|_| world.get(&path).is_some()) {
-            let health = self.health(world, &path);
+        // Nothing is said before the first check.
+        if let (Some(check), Some(health)) = (check, self.health(world, &path)) {
             shown["instanceHealth"] = json!([{ "healthCheck": check, "detailedHealthState": health }]);
         }
         shown
