@@ -164,7 +164,7 @@ esac"#,
         for data in ["", "!", "YQBi"] {
             let (machine, seen) = started(data);
             assert_eq!(seen, "", "the command was started without its secret");
-            assert!(!machine.read("slept").is_empty(), "it would ask again at once");
+            assert!(machine.waited() < 30);
         }
     }
 }

@@ -84,7 +84,17 @@ impl Machine {
         fs::write(&script, launch::script(self.path("root/etc/immutable").to_str().unwrap(), launch)).unwrap();
         let launched = self.run(&script);
         assert!(launched.status.success(), "{}", String::from_utf8_lossy(&launched.stderr));
+        fs::remove_file(self.path("slept")).unwrap();
         self.run(&self.path("root/usr/lib/immutable/start"))
+    }
+
+    /// How long the service waited, in seconds, when its [start](Self::start) was given up, so that not all machines ask again at the same time.
+    ///
+    /// # Panics
+    /// If it did not wait once.
+    pub fn waited(&self) -> u32 {
+        let slept = self.read("slept");
+        slept.trim().parse().unwrap_or_else(|_| panic!("{slept:?} is not one wait"))
     }
 
     fn run(&self, file: &Path) -> Output {

@@ -145,9 +145,7 @@ fn a_secret_that_cannot_be_read_stops_the_start() {
     let output = machine.start(&launch(&[], &[("TOKEN", "none")]), &[]);
     assert!(!output.status.success());
     assert!(output.stdout.is_empty(), "the command was started without its secret");
-    let slept = machine.read("slept");
-    let last: u32 = slept.lines().last().unwrap().parse().unwrap();
-    assert!(last < 30 && slept.lines().filter(|&time| time != "1").count() > 2, "{slept}");
+    assert!(machine.waited() < 30);
 }
 
 #[test]
