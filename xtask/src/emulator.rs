@@ -12,6 +12,10 @@ const AWS: &str = "moto[server]==5.2.5\nboto3==1.44.5\n";
 /// the descriptions of Google's APIs that the fake is held to.
 const GCP: &str = "google-cloud-compute==1.57.0\ngoogle-api-python-client==2.202.0\n";
 
+/// Azure's own clients, which must understand the fake that tests of `immutable-azure` talk to, and whose models must know all that
+/// is said to it.
+const AZURE: &str = "azure-mgmt-compute==39.0.0\nazure-mgmt-network==33.1.0\nazure-mgmt-trafficmanager==2.0.0\n";
+
 /// Copies descriptions of APIs out of the package, into the directory of the first argument.
 const COPY_DESCRIPTIONS: &str = r#"
 import importlib.resources, pathlib, sys
@@ -30,7 +34,8 @@ const DESCRIPTIONS: [&str; 2] = ["compute.v1.json", "monitoring.v3.json"];
 /// What a person has to do about it.
 pub(crate) fn install() -> Result<(), String> {
     environment("aws-emulator", AWS, |_| Ok(()))?;
-    environment("gcp-emulator", GCP, copy_descriptions)
+    environment("gcp-emulator", GCP, copy_descriptions)?;
+    environment("azure-emulator", AZURE, |_| Ok(()))
 }
 
 /// Makes a virtual environment, unless it is there with just these requirements; then what else belongs into it.
