@@ -1,0 +1,62 @@
+//! What a fake is like.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What a fake is like: where it is, how long things take there, what is allowed.
+///
+/// The times are short, so that tests are; the order of things is that of the real service.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The only subscription there is.
+    pub subscription: String,
+    /// The resource groups there are.
+    pub groups: BTreeSet<String>,
+    /// The only location there is.
+    pub location: String,
+    /// Its availability zones.
+    pub zones: Vec<String>,
+    /// How long an asynchronous operation runs; zero: it is over when it is answered. Operations that wait for machines
+    /// run until those are there, or gone.
+    pub operation_time: Duration,
+    /// How long a machine takes from its creation until it runs.
+    pub boot_time: Duration,
+    /// How long a machine takes to stop or to be deleted.
+    pub stop_time: Duration,
+    /// How long the health extension of a machine that runs takes until it knows how the application is.
+    pub health_time: Duration,
+    /// How long the script of a run command takes.
+    pub run_time: Duration,
+    /// How long a second of the API lasts, such as one of a `gracePeriod`.
+    pub second: Duration,
+    /// How much later a list shows what is made and what is gone than a `GET` does.
+    pub list_lag: Duration,
+    /// The most entries of one page.
+    pub page: usize,
+    /// The `Retry-After` of answers about operations that run, in whole seconds.
+    pub retry_after: u32,
+    /// The actions that the caller may take, such as `Microsoft.Compute/virtualMachineScaleSets/write`; none given: all.
+    pub actions: Option<BTreeSet<String>>,
+}
+
+impl Default for Options {
+    /// One resource group, three zones, two entries on a page, fractions of a second, no lag, everything allowed.
+    fn default() -> Self {
+        Self {
+            subscription: "00000000-0000-0000-0000-00000000fa4e".to_owned(),
+            groups: BTreeSet::from(["fake".to_owned()]),
+            location: "westeurope".to_owned(),
+            zones: ["1", "2", "3"].map(str::to_owned).to_vec(),
+            operation_time: Duration::from_millis(50),
+            boot_time: Duration::from_millis(100),
+            stop_time: Duration::from_millis(50),
+            health_time: Duration::from_millis(100),
+            run_time: Duration::from_millis(50),
+            second: Duration::from_millis(10),
+            list_lag: Duration::ZERO,
+            page: 2,
+            retry_after: 1,
+            actions: None,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The fake's own tests, by a client that knows nothing but HTTP.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod client;
+mod core;
+mod images;
+mod members;
+mod network;
+mod run_commands;
+mod scale_sets;
