@@ -36,6 +36,8 @@ pub struct Options {
     /// The `Retry-After` of answers about operations that run, in whole seconds.
     pub retry_after: u32,
     /// The actions that the caller may take, such as `Microsoft.Compute/virtualMachineScaleSets/write`; none given: all.
+    /// To follow an operation is one as well, `Microsoft.Compute/locations/operations/read`, and so is each use of what a
+    /// written body refers to, such as `Microsoft.Network/virtualNetworks/subnets/join/action`.
     pub actions: Option<BTreeSet<String>>,
 }
 

@@ -81,7 +81,8 @@ pub(crate) fn complete(id: &str, resource: &mut Value) -> Result<(), Failure> {
     match kind_of(id) {
         Some("Microsoft.Network/applicationGateways") => gateways::complete(id, resource),
         Some("Microsoft.Network/loadBalancers") => load_balancers::complete(id, resource),
-        _ => Ok(()),
+        Some(_) => Ok(()),
+        None => Err(Failure::new(404, "InvalidResourceType", "The fake knows no such resource.")),
     }
 }
 

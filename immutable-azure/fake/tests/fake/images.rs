@@ -48,7 +48,8 @@ fn image() -> Value {
     })
 }
 
-fn version(source: &str) -> Value {
+/// A version of what is at this id.
+pub(crate) fn version(source: &str) -> Value {
     json!({
         "location": "westeurope",
         "tags": { "fingerprint": "f" },

@@ -6,6 +6,7 @@ mod client;
 mod core;
 mod images;
 mod members;
+mod models;
 mod network;
 mod run_commands;
 mod scale_sets;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::client::{Heard, all, ask, quick, read, send, send_with, set, slow, status, with_image};
 
 const HOUR: Duration = Duration::from_hours(1);
-const BALANCER: &str = "Microsoft.Network/loadBalancers/web";
-const GATEWAY: &str = "Microsoft.Network/applicationGateways/web";
-const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
+pub(crate) const BALANCER: &str = "Microsoft.Network/loadBalancers/web";
+pub(crate) const GATEWAY: &str = "Microsoft.Network/applicationGateways/web";
+pub(crate) const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
 
 /// A backend address.
 fn address(fake: &Fake, ip: &str, state: &str) -> Value {
@@ -19,7 +19,7 @@ fn address(fake: &Fake, ip: &str, state: &str) -> Value {
 }
 
 /// A balancer with two pools; one rule leads to the first.
-fn balancer(fake: &Fake) -> Value {
+pub(crate) fn balancer(fake: &Fake) -> Value {
     let part = |part: &str| json!({ "id": fake.id(&format!("{BALANCER}/{part}")) });
     json!({
         "location": "westeurope",
@@ -46,7 +46,8 @@ fn balancer(fake: &Fake) -> Value {
     })
 }
 
-fn gateway(fake: &Fake, addresses: &[&str]) -> Value {
+/// A gateway with two pools; its rule leads to the first, of these addresses.
+pub(crate) fn gateway(fake: &Fake, addresses: &[&str]) -> Value {
     let part = |part: &str| json!({ "id": fake.id(&format!("{GATEWAY}/{part}")) });
     let addresses: Vec<Value> = addresses.iter().map(|ip| json!({ "ipAddress": ip })).collect();
     json!({
@@ -78,6 +79,27 @@ fn gateway(fake: &Fake, addresses: &[&str]) -> Value {
                     "backendHttpSettings": part("backendHttpSettingsCollection/web"),
                 },
             }],
+        },
+    })
+}
+
+fn endpoint(name: &str, weight: u32) -> Value {
+    json!({
+        "name": name,
+        "type": "Microsoft.Network/trafficManagerProfiles/externalEndpoints",
+        "properties": { "target": format!("{name}.example.com"), "endpointLocation": "West Europe", "weight": weight },
+    })
+}
+
+/// A profile with two endpoints.
+pub(crate) fn profile() -> Value {
+    json!({
+        "location": "global",
+        "properties": {
+            "trafficRoutingMethod": "Weighted",
+            "dnsConfig": { "relativeName": "web", "ttl": 30 },
+            "monitorConfig": { "protocol": "HTTP", "port": 80, "path": "/healthz" },
+            "endpoints": [endpoint("blue", 1000), endpoint("green", 1)],
         },
     })
 }
@@ -225,23 +247,7 @@ async fn a_gateway_switches_its_rule_and_tells_how_its_backends_are() {
 #[tokio::test]
 async fn a_profile_weighs_its_endpoints() {
     let fake = Fake::start(quick());
-    let endpoint = |name: &str, weight: u32| {
-        json!({
-            "name": name,
-            "type": "Microsoft.Network/trafficManagerProfiles/externalEndpoints",
-            "properties": { "target": format!("{name}.example.com"), "endpointLocation": "West Europe", "weight": weight },
-        })
-    };
-    let profile = json!({
-        "location": "global",
-        "properties": {
-            "trafficRoutingMethod": "Weighted",
-            "dnsConfig": { "relativeName": "web", "ttl": 30 },
-            "monitorConfig": { "protocol": "HTTP", "port": 80, "path": "/healthz" },
-            "endpoints": [endpoint("blue", 1000), endpoint("green", 1)],
-        },
-    });
-    let made = ask(&fake, "PUT", PROFILE, Some(profile.clone())).await;
+    let made = ask(&fake, "PUT", PROFILE, Some(profile())).await;
     assert_eq!((made.status, &made.body["properties"]["dnsConfig"]["fqdn"]), (201, &json!("web.trafficmanager.net")));
     assert_eq!(made.body.get("etag"), None);
     let green = format!("{PROFILE}/externalEndpoints/green");
@@ -267,6 +273,15 @@ async fn a_profile_weighs_its_endpoints() {
     assert_eq!(read(&fake, PROFILE).await["properties"]["endpoints"].as_array().unwrap().len(), 2);
     assert_eq!(ask(&fake, "DELETE", PROFILE, None).await.status, 200);
     assert_eq!(ask(&fake, "DELETE", PROFILE, None).await.status, 204);
+}
+
+#[test]
+#[should_panic(expected = "cannot be so")]
+fn what_cannot_be_is_not_put_behind_the_back() {
+    let fake = Fake::start(quick());
+    let mut body = balancer(&fake);
+    body["properties"]["probes"] = json!([]);
+    fake.put(BALANCER, body);
 }
 
 #[tokio::test]
