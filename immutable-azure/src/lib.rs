@@ -1,0 +1,25 @@
+//! Immutable rollouts on Azure: the connection to Azure Resource Manager and the settings, on which fleets, images and traffic are to stand.
+//!
+//! ```no_run
+//! use immutable_azure::{Clients, Config};
+//!
+//! let network = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/network/providers/Microsoft.Network";
+//! let config = Config::builder(Clients::from_env()?, "01234567-89ab-cdef-0123-456789abcdef", "web-production", "westeurope")
+//!     .zones(["1", "2", "3"])
+//!     .vm_size("Standard_D2s_v5")
+//!     .subnet(format!("{network}/virtualNetworks/web/subnets/default"))
+//!     .port(8080)
+//!     .health_path("/health")
+//!     .build()?;
+//! # Ok::<(), immutable_azure::ConfigError>(())
+//! ```
+
+#![cfg_attr(not(test), expect(dead_code, reason = "a foundation: fleets, images and traffic are to stand on it"))]
+
+mod client;
+mod config;
+#[cfg(test)]
+mod testing;
+
+pub use client::Clients;
+pub use config::{Config, ConfigBuilder, ConfigError};
