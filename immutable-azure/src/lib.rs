@@ -18,6 +18,7 @@
 
 mod client;
 mod config;
+mod error;
 #[cfg(test)]
 mod testing;
 
