@@ -19,6 +19,7 @@
 mod client;
 mod config;
 mod error;
+mod operation;
 #[cfg(test)]
 mod testing;
 
