@@ -20,6 +20,7 @@ mod client;
 mod config;
 mod error;
 mod operation;
+mod ownership;
 #[cfg(test)]
 mod testing;
 
