@@ -1,4 +1,6 @@
 //! Credentials from the environment.
+//!
+//! What is set decides which they are, never what happens to work: a controller whose own identity is late must not act as somebody else.
 
 use std::sync::Arc;
 

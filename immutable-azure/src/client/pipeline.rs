@@ -22,7 +22,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(75);
 
 /// The longest content that is read, in bytes: a page of a list of large machines has less than a tenth of it.
-const LONGEST: usize = 16 << 20;
+pub(super) const LONGEST: usize = 16 << 20;
 
 /// So long before its end a token is replaced, as the SDK's own credentials do.
 const FRESH_FOR: Span = Span::minutes(5);
@@ -156,10 +156,10 @@ async fn read(mut response: Response) -> Result<Answer, Failure> {
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST => return Err(Failure::Unreadable),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= LONGEST => body.extend_from_slice(&chunk),
+            Ok(Some(_)) if status.is_success() => return Err(Failure::Unreadable),
             Err(error) if status.is_success() => return Err(error.into()),
-            Ok(None) | Err(_) => break,
+            Ok(_) | Err(_) => break,
         }
     }
     Ok(Answer { status: status.as_u16(), headers, body: body.freeze() })

@@ -64,8 +64,10 @@ async fn a_lost_answer_is_told_from_a_request_that_was_never_sent() {
     let failure = Failure::from(http.get(url).send().await.unwrap_err());
     assert!(matches!(failure, Failure::Late(_)), "{failure:?}");
 
-    // Nobody listens on a port that was just given back.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that is taken, and where nobody listens.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let clients = Clients::new(Arc::new(Known::default()), Some(&format!("http://{address}"))).unwrap();
     let failure = clients.send(get()).await.unwrap_err();
     assert!(matches!(failure, Failure::Unreached(_)), "{failure:?}");
@@ -138,6 +140,17 @@ async fn an_answer_without_content_is_read() {
         assert_eq!((answer.status, answer.body.len()), (202, 0));
         assert_eq!(answer.header("location"), Some("https://management.azure.com/operations/1"));
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_end_is_not_read_to_its_end() {
+    let long = "x".repeat(pipeline::LONGEST + 1);
+    let server = Server::start([200, 409].map(|status| reply(status, &[], &long))).await;
+    let clients = server.clients();
+    let failure = clients.send(get()).await.unwrap_err();
+    assert!(matches!(failure, Failure::Unreadable), "{failure:?}");
+    let failure = clients.send(get()).await.unwrap_err();
+    assert!(matches!(&failure, Failure::Refused(answer) if answer.status == 409), "{failure:?}");
 }
 
 #[tokio::test]
