@@ -16,9 +16,11 @@
 
 #![cfg_attr(not(test), expect(dead_code, reason = "a foundation: fleets, images and traffic are to stand on it"))]
 
+mod asked;
 mod client;
 mod config;
 mod error;
+mod instance;
 mod operation;
 mod ownership;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 use crate::Clients;
+use crate::asked::Questions;
 
 /// A setting that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,7 @@ pub struct Config {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
+    pub(crate) questions: Questions,
 }
 
 /// What instances are launched with, beside their release.
@@ -89,6 +91,7 @@ impl Config {
             routes: Vec::new(),
             max_fleet_size: 1000,
             list_lag: Duration::from_secs(10),
+            questions: Questions::default(),
         })
     }
 

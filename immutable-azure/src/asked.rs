@@ -1,0 +1,203 @@
+//! Questions that Azure takes a while to answer, such as how the members of a gateway are: asked in one call, answered in a later one.
+//!
+//! # Flow
+//! The first call asks, and fails with [`Unavailable`](ErrorKind::Unavailable): there is nothing to tell yet. Later ones look whether the answer is there. As soon as
+//! there is one, each call has the last answer, with the time that it is about, and every other call asks anew.
+//!
+//! # Guarantees
+//! * One request per call, and no call waits.
+//! * No answer is older than [`OLDEST`]: an older one is as good as none.
+//! * Only answers are remembered. Who forgets them, because the process ended, asks again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use immutable_core::provider::{ErrorKind, ProviderError};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+
+use crate::Clients;
+use crate::client::{Answer, Failure, Request};
+use crate::error::unseen;
+
+/// How old an answer may be. Gateways answer after a few seconds, and probe their members every 30 seconds unless told otherwise.
+const OLDEST: Duration = Duration::from_mins(1);
+
+/// When to look again for an answer, if Azure does not say.
+const SOON: Duration = Duration::from_secs(2);
+
+/// The questions of all who share these settings. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Questions(Arc<Mutex<BTreeMap<String, Known>>>);
+
+/// An answer, and the moment that it is about: that of the question.
+#[derive(Clone)]
+pub(crate) struct Answered {
+    pub(crate) as_of: Timestamp,
+    body: Bytes,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    under_way: Option<Asked>,
+    last: Option<Answered>,
+}
+
+#[derive(Clone)]
+struct Asked {
+    at: Timestamp,
+    link: String,
+}
+
+impl Questions {
+    /// The last answer to a question, which this call asks or looks for. `topic` names the question: the same for the same one.
+    ///
+    /// # Errors
+    /// `Unavailable` as long as there is no answer; why the question was refused, or could not be answered. None has an effect.
+    pub(crate) async fn ask(
+        &self,
+        clients: &Clients,
+        operation: &'static str,
+        topic: &str,
+        question: Request,
+    ) -> Result<Answered, ProviderError> {
+        let under_way = self.change(topic, |known| known.under_way.clone());
+        let (at, request) = match under_way {
+            Some(asked) => (asked.at, Request::link(&asked.link)),
+            None => (Timestamp::now(), question),
+        };
+        let answer = clients.send(request).await.map_err(|failure| {
+            // Whatever became of it, the next call asks anew.
+            self.change(topic, |known| known.under_way = None);
+            unseen(operation, failure)
+        })?;
+        let retry_after = answer.retry_after();
+        self.take_in(topic, at, answer).map_err(|failure| unseen(operation, failure))?;
+        let oldest = Timestamp::now() - OLDEST;
+        let last = self.change(topic, |known| known.last.clone().filter(|last| last.as_of >= oldest));
+        last.ok_or_else(|| {
+            let problem = "the question takes Azure a while: look again for the answer";
+            let unknown = ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect();
+            unknown.with_retry_after(retry_after.unwrap_or(SOON))
+        })
+    }
+
+    fn take_in(&self, topic: &str, at: Timestamp, answer: Answer) -> Result<(), Failure> {
+        if answer.status != 202 {
+            let answered = Answered { as_of: at, body: answer.body };
+            self.change(topic, |known| *known = Known { under_way: None, last: Some(answered) });
+            return Ok(());
+        }
+        // The page that `Location` names becomes the answer. A look at it may name another one, or none: then it stays the same.
+        if let Some(link) = answer.header("location").map(str::to_owned) {
+            self.change(topic, |known| known.under_way = Some(Asked { at, link }));
+        }
+        let is_under_way = self.change(topic, |known| known.under_way.is_some());
+        if is_under_way { Ok(()) } else { Err(Failure::Unreadable) }
+    }
+
+    fn change<T>(&self, topic: &str, change: impl FnOnce(&mut Known) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(topic.to_owned()).or_default())
+    }
+}
+
+impl Answered {
+    /// What was answered.
+    ///
+    /// # Errors
+    /// `Internal` for what is not what was expected.
+    pub(crate) fn json<T: DeserializeOwned>(&self, operation: &'static str) -> Result<T, ProviderError> {
+        serde_json::from_slice(&self.body).map_err(|_| unseen(operation, Failure::Unreadable))
+    }
+}
+
+impl fmt::Debug for Questions {
+    /// Without the signatures of links.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Questions").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::testing::{Reply, Server, reply};
+
+    const QUESTION: &str = "/subscriptions/s/providers/Microsoft.Network/applicationGateways/web/backendhealth";
+
+    async fn ask(questions: &Questions, server: &Server) -> Result<Value, ErrorKind> {
+        let question = Request::new(Method::POST, QUESTION, "2024-05-01");
+        let answered = questions.ask(&server.clients(), "test", QUESTION, question).await;
+        answered.and_then(|answered| answered.json("test")).map_err(|error| error.kind())
+    }
+
+    fn accepted(server: &Server) -> Reply {
+        reply(202, &[("Location", &format!("{}/results/1", server.url)), ("Retry-After", "3")], "")
+    }
+
+    #[tokio::test]
+    async fn a_question_is_asked_in_one_call_and_answered_in_a_later_one() {
+        let server = Server::start([]).await;
+        let questions = Questions::default();
+        for reply in [
+            accepted(&server),
+            reply(202, &[], ""),
+            reply(200, &[], r#"{"look":1}"#),
+            accepted(&server),
+            reply(200, &[], r#"{"look":2}"#),
+        ] {
+            server.then(reply);
+        }
+        let mut told = Vec::new();
+        for _ in 0..5 {
+            told.push(ask(&questions, &server).await);
+        }
+        let not_yet = || Err(ErrorKind::Unavailable);
+        let first = Ok(json!({"look": 1}));
+        assert_eq!(told, [not_yet(), not_yet(), first.clone(), first, Ok(json!({"look": 2}))]);
+        let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
+        let question = format!("POST {QUESTION}?api-version=2024-05-01");
+        assert_eq!(lines, [&question, "GET /results/1", "GET /results/1", &question, "GET /results/1"]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_at_once_is_an_answer() {
+        let server = Server::start([reply(200, &[], "{}")]).await;
+        assert_eq!(ask(&Questions::default(), &server).await, Ok(json!({})));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_failed_is_asked_anew() {
+        let server = Server::start([]).await;
+        let questions = Questions::default();
+        let forgotten = reply(404, &[], r#"{"error":{"code":"ResourceNotFound","message":"m"}}"#);
+        for reply in [accepted(&server), forgotten, reply(202, &[], ""), reply(200, &[], "{}")] {
+            server.then(reply);
+        }
+        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Unavailable));
+        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::NotFound));
+        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Internal), "an agreement without a link");
+        assert_eq!(ask(&questions, &server).await, Ok(json!({})));
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_is_as_good_as_none() {
+        let server = Server::start([]).await;
+        let questions = Questions::default();
+        server.then(reply(200, &[], "{}"));
+        assert_eq!(ask(&questions, &server).await, Ok(json!({})));
+        questions.change(QUESTION, |known| {
+            let last = known.last.as_mut().expect("there was an answer");
+            last.as_of = Timestamp::now() - OLDEST - Duration::from_secs(1);
+        });
+        server.then(accepted(&server));
+        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Unavailable));
+    }
+}
