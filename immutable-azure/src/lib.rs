@@ -16,11 +16,13 @@
 
 #![cfg_attr(not(test), expect(dead_code, reason = "a foundation: fleets, images and traffic are to stand on it"))]
 
+mod addresses;
 mod asked;
 mod client;
 mod config;
 mod error;
 mod instance;
+mod looks;
 mod operation;
 mod ownership;
 #[cfg(test)]

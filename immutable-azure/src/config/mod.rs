@@ -95,6 +95,11 @@ impl Config {
         })
     }
 
+    /// The id of something in the resource group, named from its service on: `Microsoft.Compute/virtualMachines/web`.
+    pub(crate) fn resource(&self, rest: &str) -> String {
+        format!("/subscriptions/{}/resourceGroups/{}/providers/{rest}", self.subscription, self.resource_group)
+    }
+
     /// The resources that rollouts move traffic on.
     pub fn routes(&self) -> &[RouteId] {
         &self.routes
