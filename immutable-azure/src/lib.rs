@@ -21,10 +21,12 @@ mod asked;
 mod client;
 mod config;
 mod error;
+mod image_builder;
 mod instance;
 mod looks;
 mod operation;
 mod ownership;
+mod startup;
 #[cfg(test)]
 mod testing;
 
