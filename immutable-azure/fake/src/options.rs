@@ -29,6 +29,9 @@ pub struct Options {
     pub run_time: Duration,
     /// How long a second of the API lasts, such as one of a `gracePeriod`.
     pub second: Duration,
+    /// Whether machines that a scale set could not make are there all the same, as failed ones, until they are deleted: Azure
+    /// keeps some and drops others, <https://learn.microsoft.com/azure/virtual-machine-scale-sets/resilient-vm-create-delete>.
+    pub keeps_failed: bool,
     /// How much later a list shows what is made and what is gone than a `GET` does.
     pub list_lag: Duration,
     /// The most entries of one page.
@@ -55,6 +58,7 @@ impl Default for Options {
             health_time: Duration::from_millis(100),
             run_time: Duration::from_millis(50),
             second: Duration::from_millis(10),
+            keeps_failed: false,
             list_lag: Duration::ZERO,
             page: 2,
             retry_after: 1,

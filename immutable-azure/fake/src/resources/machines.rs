@@ -20,6 +20,8 @@ pub(crate) struct Machines {
     running: BTreeMap<String, Running>,
     ill: BTreeSet<String>,
     generalized: BTreeSet<String>,
+    /// Those that could not be made.
+    failed: BTreeMap<String, Failure>,
     short: BTreeSet<String>,
     quota: Option<usize>,
 }
@@ -134,6 +136,15 @@ pub(super) fn start(world: &mut World, id: &str, mut body: Value) {
     });
 }
 
+/// Leaves a machine behind that could not be made: it is there, and never boots.
+pub(super) fn fail(world: &mut World, id: &str, mut body: Value, why: Failure) {
+    body["properties"]["provisioningState"] = "Failed".into();
+    body["properties"]["vmId"] = world.uuid().into();
+    body["properties"]["timeCreated"] = world.timestamp().into();
+    world.create(id, body);
+    world.machines.failed.insert(key(id), why);
+}
+
 /// Deletes a machine, with its interfaces.
 pub(super) fn delete(world: &mut World, id: &str) {
     if world.state(id) == "Deleting" {
@@ -154,6 +165,7 @@ pub(super) fn delete(world: &mut World, id: &str) {
         world.machines.running.remove(&key(id));
         world.machines.ill.remove(&key(id));
         world.machines.generalized.remove(&key(id));
+        world.machines.failed.remove(&key(id));
         world.settle(Some(id));
     });
 }
@@ -245,6 +257,10 @@ pub(super) fn view(world: &World, id: &str) -> Value {
         "level": if state == "failed" { "Error" } else { "Info" },
         "displayStatus": format!("Provisioning {state}"),
     })];
+    if let Some(why) = world.machines.failed.get(&key(id)) {
+        statuses[0]["code"] = format!("ProvisioningState/{state}/{}", why.code).into();
+        statuses[0]["message"] = why.message.as_str().into();
+    }
     if let Some(running) = world.machines.running.get(&key(id)) {
         statuses[0]["time"] = running.at.as_str().into();
         statuses.push(json!({

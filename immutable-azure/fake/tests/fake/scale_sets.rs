@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use immutable_azure_fake::Fake;
+use immutable_azure_fake::{Fake, Options};
 use serde_json::{Value, json};
 
 use crate::client::{Heard, SETS, all, ask, quick, read, send, set, slow, status, with_image};
@@ -136,6 +136,31 @@ async fn a_set_without_room_fails_and_grows_later() {
     fake.set_out_of_stock("", true);
     let made = ask(&fake, "PUT", &format!("{SETS}/regional"), Some(regional)).await;
     assert_eq!(status(&fake, &made).await["error"]["code"], "AllocationFailed");
+}
+
+#[tokio::test]
+async fn machines_that_could_not_be_made_may_stay_as_failed_ones() {
+    for (mode, members) in [("Flexible", MACHINES.to_owned()), ("Uniform", format!("{WEB}/virtualMachines"))] {
+        let fake = with_image(Options { keeps_failed: true, ..quick() });
+        for zone in ["1", "2", "3"] {
+            fake.set_out_of_stock(zone, true);
+        }
+        let made = ask(&fake, "PUT", WEB, Some(set(&fake, mode, 1))).await;
+        assert_eq!(status(&fake, &made).await["error"]["code"], "ZonalAllocationFailed");
+        let machine = all(&fake, &members).await.remove(0);
+        assert_eq!(machine["properties"]["provisioningState"], "Failed");
+        let name = machine["id"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let view = read(&fake, &format!("{members}/{name}/instanceView")).await;
+        let state = &view["statuses"][0];
+        assert_eq!((view["statuses"].as_array().unwrap().len(), &state["level"]), (1, &json!("Error")));
+        assert_eq!(state["code"], "ProvisioningState/failed/ZonalAllocationFailed");
+        ask(&fake, "POST", &format!("{WEB}/delete"), Some(json!({ "instanceIds": [name] }))).await;
+        fake.skip(HOUR);
+        assert_eq!(
+            (all(&fake, &members).await.len(), read(&fake, WEB).await["sku"]["capacity"].clone()),
+            (0, json!(0))
+        );
+    }
 }
 
 #[tokio::test]

@@ -7,15 +7,28 @@ use crate::call::Call;
 use crate::failure::Failure;
 use crate::resources::{read, rows, shown, unknown};
 use crate::route::{What, kind_of};
-use crate::world::{World, key};
+use crate::world::{Outcome, World, key};
 
 /// Interfaces that are resources of their own.
 pub(in crate::resources) fn handle(world: &mut World, call: &Call) -> Result<Answer, Failure> {
     match (call.verb.as_str(), &call.route.what) {
         ("GET", What::Resource) => read(world, call),
         ("GET", What::List) => Ok(world.page(call, rows(world, call))),
+        ("DELETE", What::Resource) => delete(world, call),
         _ => unknown(world, call),
     }
+}
+
+fn delete(world: &mut World, call: &Call) -> Result<Answer, Failure> {
+    world.check_conditions(call, call.id())?;
+    let Some(interface) = world.get(call.id()) else { return Ok(Answer::nothing()) };
+    if let Some(owner) = interface["properties"]["virtualMachine"]["id"].as_str() {
+        let message = format!("Network Interface {} is used by existing resource {owner}.", call.id());
+        return Err(Failure::new(400, "NicInUse", message));
+    }
+    world.set_state(call.id(), "Deleting");
+    let operation = world.operate(call, |_| Ok(Outcome::Done(Value::Null)));
+    Ok(world.accepted(call, &operation))
 }
 
 /// Interfaces of the members of a uniform scale set: all of them, or those of one member.

@@ -17,8 +17,9 @@ pub(super) fn fit(world: &mut World, id: &str) -> Outcome {
     for surplus in stay.iter().skip(capacity(&set)) {
         machines::delete(world, surplus);
     }
-    let made: Result<Vec<()>, Failure> = (stay.len()..capacity(&set)).map(|_| add(world, id, &set)).collect();
-    Outcome::When(still(world, members(world, id)), made.map(|_| ()))
+    // One that cannot be made keeps no other from being tried.
+    let made: Vec<Result<(), Failure>> = (stay.len()..capacity(&set)).map(|_| add(world, id, &set)).collect();
+    Outcome::When(still(world, members(world, id)), made.into_iter().collect())
 }
 
 /// Marks the members as not of the set's model any more.
@@ -37,7 +38,10 @@ fn add(world: &mut World, id: &str, set: &Value) -> Result<(), Failure> {
 
 /// Makes one member in a zone; `""`: in none.
 pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Result<(), Failure> {
-    machines::check_stock(world, zone)?;
+    let room = machines::check_stock(world, zone);
+    if !world.options.keeps_failed {
+        room.clone()?;
+    }
     let profile = &set["properties"]["virtualMachineProfile"];
     let flexible = is_flexible(set);
     let serial = world.serial();
@@ -94,8 +98,11 @@ pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Resu
             json!({ "name": set["sku"]["name"], "tier": set["sku"].get("tier").unwrap_or(&json!("Standard")) });
     }
     body["properties"] = properties;
-    machines::start(world, &machine, body);
-    Ok(())
+    match &room {
+        Ok(()) => machines::start(world, &machine, body),
+        Err(failure) => machines::fail(world, &machine, body, failure.clone()),
+    }
+    room
 }
 
 /// The zone for one more member: the one with the fewest that has machines. A set that is to be balanced does not avoid those
