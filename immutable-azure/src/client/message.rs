@@ -22,6 +22,7 @@ pub(crate) struct Request {
     is_link: bool,
     query: Vec<(String, String)>,
     pub(super) if_match: Option<String>,
+    pub(super) if_absent: bool,
     pub(super) body: Option<Bytes>,
 }
 
@@ -29,12 +30,21 @@ impl Request {
     /// A request about a resource, named from `/subscriptions/` on, in a version of the API such as `2024-05-01`.
     pub(crate) fn new(method: Method, resource: &str, api_version: &str) -> Self {
         let query = vec![("api-version".to_owned(), api_version.to_owned())];
-        Self { method, target: resource.to_owned(), is_link: false, query, if_match: None, body: None }
+        Self {
+            method,
+            target: resource.to_owned(),
+            is_link: false,
+            query,
+            if_match: None,
+            if_absent: false,
+            body: None,
+        }
     }
 
     /// A look at where the platform said to look: the next page of a list, or the state of an operation. The version of the API is part of it.
     pub(crate) fn link(url: &str) -> Self {
-        Self { method: Method::GET, target: url.to_owned(), is_link: true, query: vec![], if_match: None, body: None }
+        let (method, target) = (Method::GET, url.to_owned());
+        Self { method, target, is_link: true, query: vec![], if_match: None, if_absent: false, body: None }
     }
 
     /// A further parameter. One more at each call.
@@ -46,6 +56,12 @@ impl Request {
     /// Only if the thing still has this version: otherwise the platform refuses, and nothing is changed.
     pub(crate) fn if_match(mut self, etag: impl Into<String>) -> Self {
         self.if_match = Some(etag.into());
+        self
+    }
+
+    /// Only if there is no such thing yet: otherwise the platform refuses, and nothing is changed.
+    pub(crate) fn if_absent(mut self) -> Self {
+        self.if_absent = true;
         self
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use azure_core::credentials::{AccessToken, TokenCredential};
 use azure_core::time::{Duration as Span, OffsetDateTime};
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode, Url, retry};
 
@@ -61,6 +61,9 @@ impl Pipeline {
         if let Some(etag) = &request.if_match {
             let etag = HeaderValue::from_str(etag).map_err(|_| Failure::Unmade("a version has what none has"))?;
             headers.insert(IF_MATCH, etag);
+        }
+        if request.if_absent {
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         }
         self.exchange(request.method, url, headers, request.body).await
     }
