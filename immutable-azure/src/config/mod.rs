@@ -1,6 +1,7 @@
 //! What the provider has to know beside the release: where instances run, and how they are reached.
 
 mod env;
+mod fleets;
 mod names;
 
 use std::time::Duration;
@@ -11,6 +12,10 @@ use serde::Serialize;
 
 use crate::Clients;
 use crate::asked::Questions;
+
+pub use fleets::Orchestration;
+pub(crate) use fleets::Repairs;
+use fleets::{Disk, Exceptions};
 
 /// A setting that cannot work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +51,7 @@ pub struct Config {
     pub(crate) launch: Launch,
     pub(crate) port: u16,
     pub(crate) health_path: Option<String>,
+    pub(crate) repairs: Repairs,
     pub(crate) routes: Vec<RouteId>,
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
@@ -53,13 +59,18 @@ pub struct Config {
 }
 
 /// What instances are launched with, beside their release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Launch {
     pub(crate) location: String,
     pub(crate) zones: Vec<String>,
     pub(crate) vm_size: String,
     pub(crate) subnet: String,
     pub(crate) identity: Option<String>,
+    pub(crate) orchestration: Orchestration,
+    pub(crate) ssh_public_key: Option<String>,
+    pub(crate) security_group: Option<String>,
+    pub(crate) disk: Disk,
+    pub(crate) exceptions: Exceptions,
 }
 
 impl Launch {
@@ -79,8 +90,7 @@ impl Config {
         resource_group: impl Into<String>,
         location: impl Into<String>,
     ) -> ConfigBuilder {
-        let location = location.into();
-        let launch = Launch { location, zones: vec![], vm_size: String::new(), subnet: String::new(), identity: None };
+        let launch = Launch { location: location.into(), ..Launch::default() };
         ConfigBuilder(Self {
             clients,
             subscription: subscription.into(),
@@ -88,6 +98,7 @@ impl Config {
             launch,
             port: 80,
             health_path: None,
+            repairs: Repairs::default(),
             routes: Vec::new(),
             max_fleet_size: 1000,
             list_lag: Duration::from_secs(10),
@@ -191,6 +202,7 @@ impl ConfigBuilder {
         let is_group = names::is_resource_group(&config.resource_group);
         hold("resource_group", is_group, "must be the name of a resource group, such as \"web-production\"")?;
         config.launch.check()?;
+        fleets::check(&config)?;
         hold("port", config.port != 0, "must be from 1 to 65535")?;
         for route in &config.routes {
             let is_route = names::is_resource(route.as_str(), "Microsoft.Network", None);
@@ -222,6 +234,12 @@ impl Launch {
     }
 }
 
+/// The version in the id of a version of an image in a gallery.
+pub(crate) fn image_version(id: &str) -> Option<&str> {
+    let is_version = names::is_resource(id, "Microsoft.Compute", Some(&["galleries", "images", "versions"]));
+    id.rsplit('/').next().filter(|_| is_version)
+}
+
 fn hold(field: &'static str, holds: bool, problem: &str) -> Result<(), ConfigError> {
     if holds { Ok(()) } else { Err(ConfigError::new(field, problem)) }
 }
@@ -233,14 +251,14 @@ mod tests {
     use super::*;
     use crate::testing::{Known, TOKEN};
 
-    const SUBSCRIPTION: &str = "01234567-89ab-cdef-0123-456789abcdef";
+    pub(super) const SUBSCRIPTION: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
-    fn id(rest: &str) -> String {
+    pub(super) fn id(rest: &str) -> String {
         format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/net/providers/{rest}")
     }
 
     /// Settings that can be built, with clients that reach nobody.
-    fn builder(subscription: &str, group: &str, location: &str) -> ConfigBuilder {
+    pub(super) fn builder(subscription: &str, group: &str, location: &str) -> ConfigBuilder {
         let clients = Clients::new(Arc::new(Known::default()), Some("http://127.0.0.1:9")).unwrap();
         Config::builder(clients, subscription, group, location)
             .vm_size("Standard_D2s_v5")
