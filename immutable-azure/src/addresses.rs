@@ -173,8 +173,11 @@ mod tests {
         let config = config.vm_size("Standard_D2s_v5").subnet(subnet).build().unwrap();
         let found: Vec<_> = all(&config, "test").await.unwrap().into_iter().collect();
         assert_eq!(text(&found), "10.0.0.1 im-web-1_a, 10.0.0.2 im-web-2_0");
-        let last = &server.seen()[2].line;
-        assert!(last.contains("/virtualMachineScaleSets/im-web-2/networkInterfaces?api-version=2018-10-01"), "{last}");
+        let looked = &server.seen()[2].line;
+        assert!(
+            looked.contains("/virtualMachineScaleSets/im-web-2/networkInterfaces?api-version=2018-10-01"),
+            "{looked}"
+        );
     }
 
     #[test]

@@ -26,9 +26,11 @@ mod instance;
 mod looks;
 mod operation;
 mod ownership;
+mod provisioner;
 mod startup;
 #[cfg(test)]
 mod testing;
 
 pub use client::Clients;
-pub use config::{Config, ConfigBuilder, ConfigError};
+pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
+pub use provisioner::ScaleSetProvisioner;

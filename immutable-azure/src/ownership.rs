@@ -127,16 +127,12 @@ pub(crate) fn name(operation: &'static str, fleet: &FleetId) -> Result<String, P
 }
 
 #[cfg(test)]
-mod tests {
-    use immutable_core::model::{Image, ImageLabels, LaunchSpec, Release};
-    use serde_json::json;
-
-    use super::*;
-
-    fn record() -> Record {
+impl Record {
+    /// One for tests.
+    pub(crate) fn example() -> Self {
         let service: ServiceName = "web".parse().unwrap();
         let release: ReleaseId = Fingerprint::of("release").to_string().parse().unwrap();
-        Record {
+        Self {
             fleet: FleetId::of(&service, &release),
             service,
             release,
@@ -144,6 +140,18 @@ mod tests {
             launch: Fingerprint::of("launch"),
             rollout: "web-7".parse().unwrap(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use immutable_core::model::{Image, ImageLabels, LaunchSpec, Release};
+    use serde_json::json;
+
+    use super::*;
+
+    fn record() -> Record {
+        Record::example()
     }
 
     #[test]

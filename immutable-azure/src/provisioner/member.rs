@@ -1,0 +1,147 @@
+//! The members of a scale set, as the lists of either kind tell them.
+
+use immutable_core::model::{Fingerprint, InstanceId, Lifecycle};
+use immutable_core::provider::{ErrorKind, ProviderError};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::scale_set::{COMPUTE, Set};
+use super::tags;
+use crate::client::{Failure, Request};
+use crate::config::Config;
+use crate::error::{Complaint, unseen};
+use crate::operation::Standing;
+use crate::{instance, looks};
+
+/// A machine of a scale set.
+#[derive(Debug, Clone)]
+pub(super) struct Member {
+    pub(super) id: InstanceId,
+    /// What its scale set calls it: the name of a machine, or a number.
+    pub(super) key: String,
+    pub(super) lifecycle: Lifecycle,
+    /// The content that it runs.
+    pub(super) image: Option<Fingerprint>,
+    pub(super) created: Option<Timestamp>,
+    /// Why it could not be made.
+    pub(super) failure: Option<Complaint>,
+    /// Whether somebody has said that it stays:
+    /// <https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection>.
+    pub(super) is_protected: bool,
+}
+
+/// The members of a set; nothing, if the set is gone.
+pub(super) async fn all(
+    config: &Config,
+    operation: &'static str,
+    set: &Set,
+) -> Result<Option<Vec<Member>>, ProviderError> {
+    let request = if set.is_flexible() {
+        // Only with this filter are there instance views in a list: https://learn.microsoft.com/rest/api/compute/virtual-machines/list
+        let filter = format!("'virtualMachineScaleSet/id' eq '{}'", config.resource(&set.path()));
+        let machines = config.resource("Microsoft.Compute/virtualMachines");
+        Request::new(Method::GET, &machines, COMPUTE).query("$filter", filter)
+    } else {
+        Request::new(Method::GET, &config.resource(&format!("{}/virtualMachines", set.path())), COMPUTE)
+    };
+    let found = looks::all(&config.clients, operation, request.query("$expand", "instanceView")).await?;
+    let read = |machines: Vec<Value>| machines.iter().map(|one| Member::read(operation, set, one)).collect();
+    found.map(read).transpose()
+}
+
+/// A member as it is now; nothing, if it is gone.
+pub(super) async fn now(
+    config: &Config,
+    operation: &'static str,
+    set: &Set,
+    member: &Member,
+) -> Result<Option<Member>, ProviderError> {
+    let path = if set.is_flexible() {
+        format!("Microsoft.Compute/virtualMachines/{}", member.key)
+    } else {
+        format!("{}/virtualMachines/{}", set.path(), member.key)
+    };
+    let request = Request::new(Method::GET, &config.resource(&path), COMPUTE).query("$expand", "instanceView");
+    let Some(answer) = looks::one(&config.clients, operation, request).await? else { return Ok(None) };
+    let machine: Value = answer.json().map_err(|failure| unseen(operation, failure))?;
+    Member::read(operation, set, &machine).map(Some)
+}
+
+impl Member {
+    fn read(operation: &'static str, set: &Set, machine: &Value) -> Result<Self, ProviderError> {
+        let unreadable = || unseen(operation, Failure::Unreadable);
+        let properties = &machine["properties"];
+        let (name, key) = if set.is_flexible() {
+            let name = machine["name"].as_str().ok_or_else(unreadable)?;
+            (name.to_owned(), name)
+        } else {
+            let number = machine["instanceId"].as_str().ok_or_else(unreadable)?;
+            (format!("{}_{number}", set.name), number)
+        };
+        let id = instance::id(&name).map_err(|error| {
+            let problem = format!("machine {name}: {error}");
+            ProviderError::new(ErrorKind::Internal, operation, problem).without_effect()
+        })?;
+        let state = properties["provisioningState"].as_str().unwrap_or_default();
+        let statuses = || properties["instanceView"]["statuses"].as_array().into_iter().flatten();
+        let power = statuses().find_map(|status| status["code"].as_str()?.strip_prefix("PowerState/"));
+        let protection = &properties["protectionPolicy"];
+        let is_on = |field: &str| protection[field] == true;
+        Ok(Self {
+            id,
+            key: key.to_owned(),
+            lifecycle: super::lifecycle::of(state, power),
+            image: runs(set, machine),
+            created: properties["timeCreated"].as_str().and_then(|time| time.parse().ok()),
+            failure: statuses().find_map(failure).filter(|_| Standing::of(Some(state)) == Standing::Failed),
+            is_protected: is_on("protectFromScaleIn") || is_on("protectFromScaleSetActions"),
+        })
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        super::lifecycle::is_live(self.lifecycle)
+    }
+
+    /// What tells it from the other members of its set.
+    pub(super) fn suffix(&self) -> &str {
+        self.id.as_str().rsplit('_').next().unwrap_or_default()
+    }
+}
+
+/// The content of a machine: that of its fleet, if it was made of the same image and nobody has changed how the members of the set are made. What
+/// else it may be is not known, and not the fleet's.
+fn runs(set: &Set, machine: &Value) -> Option<Fingerprint> {
+    let properties = &machine["properties"];
+    let image = properties["storageProfile"]["imageReference"]["id"].as_str()?;
+    let is_same = set.tag(tags::IMAGE_ID).is_some_and(|known| known == tags::image(image));
+    if is_same && properties["latestModelApplied"] != false {
+        return Some(set.record.image);
+    }
+    Some(Fingerprint::of(format!("{image} as of another model of {}", set.name).to_ascii_lowercase()))
+}
+
+/// What a status complains of, such as `ProvisioningState/failed/AllocationFailed`.
+fn failure(status: &Value) -> Option<Complaint> {
+    let mut parts = status["code"].as_str()?.splitn(3, '/');
+    let is = |part: Option<&str>, text: &str| part.is_some_and(|part| part.eq_ignore_ascii_case(text));
+    if !is(parts.next(), "ProvisioningState") || !is(parts.next(), "failed") {
+        return None;
+    }
+    let said = json!({ "code": parts.next().unwrap_or("Failed"), "message": status["message"] });
+    Complaint::read(said.to_string().as_bytes())
+}
+
+/// Why members could not be made: what a person has to mend comes first, then a quota, then a shortage.
+pub(super) fn shortage(operation: &'static str, members: &[Member]) -> Option<ProviderError> {
+    use immutable_core::provider::Effect;
+    let unborn = members.iter().filter(|member| member.lifecycle == Lifecycle::Dead);
+    let told =
+        unborn.filter_map(|member| Some(crate::error::of_operation(operation, Effect::None, member.failure.as_ref()?)));
+    told.min_by_key(|error| match error.kind() {
+        ErrorKind::Quota => 1,
+        ErrorKind::Capacity => 2,
+        kind if kind.is_transient() => 3,
+        _ => 0,
+    })
+}

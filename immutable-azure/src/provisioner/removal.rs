@@ -1,0 +1,99 @@
+//! Ending instances by name, and removing what is left of a fleet.
+
+use std::collections::BTreeSet;
+
+use immutable_core::decide::RetireProof;
+use immutable_core::model::{FleetId, InstanceId, Lifecycle, ServiceName};
+use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
+
+use super::survey::{Fleet, Parts};
+use super::{REMOVE, RETIRE, leftovers, pending};
+use crate::client::Failure;
+use crate::config::Config;
+use crate::error::{Complaint, failed};
+use crate::operation::{self, Standing};
+
+/// So many instances are ended with a request. Azure gives no figure; these fit into a request whatever they are called.
+const ENDED_AT_ONCE: usize = 100;
+
+/// Begins to end those whom the proof names, who are of its fleet, and whom nobody ends already.
+pub(super) async fn retire(config: &Config, proof: &RetireProof, fleet: Fleet) -> Result<Progress<()>, ProviderError> {
+    let Fleet::Ours(parts) = fleet else { return Ok(Progress::Done(())) };
+    let named: BTreeSet<&InstanceId> = proof.instances().iter().collect();
+    let victims = parts.members.iter().filter(|member| member.lifecycle != Lifecycle::Ending);
+    let victims = victims.filter(|member| named.contains(&member.id));
+    let (kept, victims): (Vec<_>, Vec<_>) = victims.partition(|member| member.is_protected);
+    if victims.is_empty() {
+        // Azure itself would end it all the same: this is a user's own request.
+        return kept.first().map_or(Ok(Progress::Done(())), |member| {
+            let problem = format!("{} is protected by its scale set: end its protection", member.id);
+            Err(ProviderError::new(ErrorKind::Conflict, RETIRE, problem).without_effect())
+        });
+    }
+    let keys: Vec<&str> = victims.iter().map(|member| member.key.as_str()).take(ENDED_AT_ONCE).collect();
+    let left = victims.len() - keys.len() + kept.len();
+    let answer = match parts.set.end(config, &keys).await {
+        Ok(answer) => answer,
+        Err(failure) if names_who_is_gone(&failure) => {
+            return Ok(pending(format!("who is gone of {} to be listed no more", proof.fleet())));
+        }
+        Err(failure) => return Err(failed(RETIRE, Effect::None, failure)),
+    };
+    // It goes on without us; the list of instances tells.
+    operation::begun(RETIRE, Effect::None, &parts.set.name, &answer)?;
+    Ok(match left {
+        0 => Progress::Done(()),
+        left => pending(format!("the other {left} instances of {} to be ended", proof.fleet())),
+    })
+}
+
+/// Whether a request was refused as a whole because one that it names is gone, as happens when a list lags: "The provided instanceId 5 is not an active
+/// Virtual Machine Scale Set VM instanceId."
+fn names_who_is_gone(failure: &Failure) -> bool {
+    let Failure::Refused(answer) = failure else { return false };
+    let complaint = Complaint::read(&answer.body).unwrap_or_default();
+    let words = complaint.message.unwrap_or_default();
+    answer.status == 400 && words.contains("instanceId") && words.contains("is not an active")
+}
+
+/// Removes a fleet without instances: what they have left behind, and last its set, by which it would be found again.
+pub(super) async fn remove(
+    config: &Config,
+    (service, fleet): (&ServiceName, &FleetId),
+    found: Fleet,
+) -> Result<Progress<()>, ProviderError> {
+    let Fleet::Ours(parts) = found else { return Ok(Progress::Done(())) };
+    let Parts { set, members } = *parts;
+    if set.record.service != *service {
+        // This service has no such fleet.
+        return Ok(Progress::Done(()));
+    }
+    let gone = || pending(format!("scale set {} to be gone", set.name));
+    if set.is_going() {
+        return Ok(gone());
+    }
+    let conflict = |problem: String| Err(ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect());
+    if let Some(first) = members.first() {
+        let (count, state) = (members.len(), first.lifecycle);
+        return conflict(format!("fleet {fleet} has {count} instances, {} is {state:?}: end them first", first.id));
+    }
+    match set.standing() {
+        Standing::Busy => return Ok(pending(format!("the change of scale set {} to be over", set.name))),
+        // Of a set whose last change failed there may be less than it should have. Otherwise there is somebody who is not listed yet.
+        Standing::Settled if set.capacity() > 0 => {
+            return conflict(format!("fleet {fleet} has {} instances that are not listed: look again", set.capacity()));
+        }
+        Standing::Settled | Standing::Failed => {}
+    }
+    if leftovers::sweep(config, &set).await? {
+        return Ok(pending(format!("what instances of {fleet} have left behind to be gone")));
+    }
+    match set.remove(config).await {
+        Err(Failure::Refused(answer)) if answer.status == 412 => Ok(pending(format!("{fleet} to be looked at again"))),
+        Err(failure) => Err(failed(REMOVE, Effect::None, failure)),
+        Ok(answer) => {
+            operation::begun(REMOVE, Effect::None, &set.name, &answer)?;
+            Ok(gone())
+        }
+    }
+}

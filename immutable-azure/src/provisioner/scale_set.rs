@@ -1,0 +1,152 @@
+//! The scale set of a fleet, and what can be asked of it.
+
+use immutable_core::model::FleetId;
+use immutable_core::provider::{ErrorKind, ProviderError};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Failure, Request};
+use crate::config::Config;
+use crate::error::unseen;
+use crate::looks;
+use crate::operation::Standing;
+use crate::ownership::{self, Record};
+
+/// The version of the API of scale sets and machines. As of 2024-11-01 machines are killed and not shut down, unless one asks for that.
+pub(super) const COMPUTE: &str = "2024-07-01";
+
+const SETS: &str = "Microsoft.Compute/virtualMachineScaleSets";
+
+/// A scale set as it was a moment ago.
+#[derive(Debug, Clone)]
+pub(super) struct Set {
+    pub(super) name: String,
+    /// Whose it is.
+    pub(super) record: Record,
+    pub(super) document: Value,
+}
+
+/// What has the name of a fleet's set.
+#[derive(Debug)]
+pub(super) enum Found {
+    Nothing,
+    Ours(Box<Set>),
+    Strange,
+}
+
+/// The set of a fleet.
+pub(super) async fn of_fleet(
+    config: &Config,
+    operation: &'static str,
+    fleet: &FleetId,
+) -> Result<Found, ProviderError> {
+    let path = format!("{SETS}/{}", ownership::name(operation, fleet)?);
+    let request = Request::new(Method::GET, &config.resource(&path), COMPUTE);
+    let Some(answer) = looks::one(&config.clients, operation, request).await? else { return Ok(Found::Nothing) };
+    let document = answer.json().map_err(|failure| unseen(operation, failure))?;
+    Ok(match Set::read(operation, document)? {
+        Some(set) if set.record.fleet == *fleet => Found::Ours(Box::new(set)),
+        _ => Found::Strange,
+    })
+}
+
+/// All sets of ours in the resource group.
+pub(super) async fn all(config: &Config, operation: &'static str) -> Result<Vec<Set>, ProviderError> {
+    let request = Request::new(Method::GET, &config.resource(SETS), COMPUTE);
+    let found = looks::all(&config.clients, operation, request).await?;
+    let found = found.ok_or_else(|| {
+        let problem = format!("there is no list of scale sets in {}: look again", config.resource_group);
+        ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect()
+    })?;
+    found.into_iter().filter_map(|document| Set::read(operation, document).transpose()).collect()
+}
+
+impl Set {
+    fn read(operation: &'static str, document: Value) -> Result<Option<Self>, ProviderError> {
+        let name = document["name"].as_str().ok_or_else(|| unseen(operation, Failure::Unreadable))?;
+        let name = name.to_ascii_lowercase();
+        let record = Record::read(operation, &name, document.get("tags"))?;
+        Ok(record.map(|record| Self { name, record, document }))
+    }
+
+    /// Its id, from its service on.
+    pub(super) fn path(&self) -> String {
+        format!("{SETS}/{}", self.name)
+    }
+
+    pub(super) fn is_flexible(&self) -> bool {
+        // Sets from before there were flexible ones do not say.
+        let mode = self.document["properties"]["orchestrationMode"].as_str();
+        mode.is_some_and(|mode| mode.eq_ignore_ascii_case("Flexible"))
+    }
+
+    /// How many members it has, or is to have.
+    pub(super) fn capacity(&self) -> u32 {
+        self.document["sku"]["capacity"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(0)
+    }
+
+    pub(super) fn tag(&self, key: &str) -> Option<&str> {
+        let tags = self.document["tags"].as_object()?;
+        tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?.1.as_str()
+    }
+
+    fn state(&self) -> Option<&str> {
+        self.document["properties"]["provisioningState"].as_str()
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing::of(self.state())
+    }
+
+    pub(super) fn is_going(&self) -> bool {
+        self.state().is_some_and(|state| state.eq_ignore_ascii_case("Deleting"))
+    }
+
+    fn if_same(&self, request: Request) -> Request {
+        match self.document["etag"].as_str() {
+            Some(etag) => request.if_match(etag),
+            None => request,
+        }
+    }
+
+    /// Raises the capacity, if the set is still as it was, and notes who was replaced.
+    pub(super) async fn raise(
+        &self,
+        config: &Config,
+        capacity: u32,
+        replaced: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut change = json!({ "sku": self.document["sku"] });
+        change["sku"]["capacity"] = capacity.into();
+        if let Some(replaced) = replaced {
+            // A change of tags names all of them.
+            change["tags"] = self.document["tags"].clone();
+            if let Some(tags) = change["tags"].as_object_mut() {
+                tags.retain(|key, _| !key.eq_ignore_ascii_case(super::tags::REPLACED));
+                tags.insert(super::tags::REPLACED.to_owned(), replaced.into());
+            }
+        }
+        let request = Request::new(Method::PATCH, &config.resource(&self.path()), COMPUTE);
+        config.clients.send(self.if_same(request).json(&change)?).await
+    }
+
+    /// Ends these members, and lowers the capacity with them. Each system is asked to shut down before it is forced to:
+    /// <https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete-instances>.
+    pub(super) async fn end(&self, config: &Config, keys: &[&str]) -> Result<Answer, Failure> {
+        let path = config.resource(&format!("{}/delete", self.path()));
+        let request = Request::new(Method::POST, &path, COMPUTE).query("forceDeletion", "false");
+        config.clients.send(request.json(&json!({ "instanceIds": keys }))?).await
+    }
+
+    /// Removes the set, if it is still as it was.
+    pub(super) async fn remove(&self, config: &Config) -> Result<Answer, Failure> {
+        let request = Request::new(Method::DELETE, &config.resource(&self.path()), COMPUTE);
+        config.clients.send(self.if_same(request).query("forceDeletion", "false")).await
+    }
+}
+
+/// Makes a set, if there is none of this name.
+pub(super) async fn make(config: &Config, name: &str, document: &Value) -> Result<Answer, Failure> {
+    let path = config.resource(&format!("{SETS}/{name}"));
+    config.clients.send(Request::new(Method::PUT, &path, COMPUTE).if_absent().json(document)?).await
+}

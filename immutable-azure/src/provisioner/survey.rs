@@ -1,0 +1,113 @@
+//! All that exists of a service or of one fleet, read from Azure and from nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use immutable_core::model::{Endpoint, FleetId, InstanceId, Lifecycle, ObservedFleet, ObservedInstance, ServiceName};
+use immutable_core::provider::{FleetsState, ProviderError};
+use jiff::Timestamp;
+
+use super::member::{self, Member};
+use super::scale_set::{self, Found, Set};
+use super::tags;
+use crate::addresses;
+use crate::config::Config;
+
+/// What there is of a fleet that has a scale set.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) set: Set,
+    pub(super) members: Vec<Member>,
+}
+
+/// What there is under the name of a fleet.
+#[derive(Debug)]
+pub(super) enum Fleet {
+    Nothing,
+    Ours(Box<Parts>),
+    Strange,
+}
+
+/// Looks at one fleet. Its set is as it is now, the list of its members may lag.
+pub(super) async fn of_fleet(
+    config: &Config,
+    operation: &'static str,
+    fleet: &FleetId,
+) -> Result<Fleet, ProviderError> {
+    let set = match scale_set::of_fleet(config, operation, fleet).await? {
+        Found::Ours(set) => *set,
+        Found::Strange => return Ok(Fleet::Strange),
+        Found::Nothing => return Ok(Fleet::Nothing),
+    };
+    Ok(match member::all(config, operation, &set).await? {
+        Some(members) => Fleet::Ours(Box::new(Parts { set, members })),
+        None => Fleet::Nothing,
+    })
+}
+
+/// Looks at everything of a service, all pages of it.
+pub(super) async fn of_service(
+    config: &Config,
+    operation: &'static str,
+    service: &ServiceName,
+) -> Result<FleetsState, ProviderError> {
+    let as_of = Timestamp::now().checked_sub(config.list_lag).unwrap_or(Timestamp::MIN);
+    let mut fleets = Vec::new();
+    let sets = scale_set::all(config, operation).await?;
+    for set in sets.into_iter().filter(|set| set.record.service == *service) {
+        // One that has gone since is gone.
+        if let Some(members) = member::all(config, operation, &set).await? {
+            fleets.push(Parts { set, members });
+        }
+    }
+    // After the machines: who has an address by now answers there.
+    let mut found = Vec::new();
+    if fleets.iter().any(|fleet| fleet.set.is_flexible()) {
+        found = addresses::of_flexible(config, operation).await?;
+    }
+    for fleet in fleets.iter().filter(|fleet| !fleet.set.is_flexible()) {
+        found.extend(addresses::of_set(config, operation, &fleet.set.name).await?);
+    }
+    let mut first: BTreeMap<InstanceId, IpAddr> = BTreeMap::new();
+    for (address, instance) in found {
+        first.entry(instance).or_insert(address);
+    }
+    let fleets = fleets.iter().map(|fleet| fleet.observed(config.port, &first, as_of)).collect();
+    Ok(FleetsState { as_of, fleets })
+}
+
+impl Parts {
+    /// How many instances are starting or running.
+    pub(super) fn live(&self) -> u32 {
+        count(self.members.iter().filter(|member| member.is_live()))
+    }
+
+    /// Those of these members that are dead and have been replaced, though they are still there.
+    fn replaced(&self) -> impl Iterator<Item = &Member> {
+        let named: BTreeSet<&str> = self.set.tag(tags::REPLACED).unwrap_or_default().split(',').collect();
+        let is_dead = |member: &&Member| member.lifecycle == Lifecycle::Dead;
+        self.members.iter().filter(is_dead).filter(move |member| named.contains(member.suffix()))
+    }
+
+    fn observed(&self, port: u16, addresses: &BTreeMap<InstanceId, IpAddr>, as_of: Timestamp) -> ObservedFleet {
+        let observed = |member: &Member| ObservedInstance {
+            id: member.id.clone(),
+            lifecycle: member.lifecycle,
+            image: member.image,
+            endpoint: addresses.get(&member.id).and_then(|address| Endpoint::new(&address.to_string(), port).ok()),
+            started_at: member.created.unwrap_or(as_of),
+        };
+        let record = &self.set.record;
+        ObservedFleet {
+            id: record.fleet.clone(),
+            release: record.release,
+            instances: self.members.iter().map(observed).collect(),
+            // Azure counts the dead as well, and was given room for others in their place.
+            wanted: Some(self.set.capacity().saturating_sub(count(self.replaced()))),
+        }
+    }
+}
+
+pub(super) fn count<'a>(members: impl Iterator<Item = &'a Member>) -> u32 {
+    u32::try_from(members.count()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,11 @@
+//! Fleets as scale sets of either kind, on the fake: what the conformance suite does not ask for.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod growth;
+mod lists;
+mod model;
+mod removal;
+mod stand;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,9 @@
+//! What the tests have in common: a resource group of the fake, and what a team has in it before it rolls anything out.
+
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
+
+mod credential;
+mod group;
+
+pub(crate) use credential::{Fixed, TOKEN};
+pub(crate) use group::{Group, proof};
