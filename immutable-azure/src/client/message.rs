@@ -88,6 +88,9 @@ impl Request {
         let mut url = endpoint.clone();
         url.set_path(&self.target);
         url.query_pairs_mut().extend_pairs(&self.query);
+        // Not every service takes a plus sign for a space, and a filter has some.
+        let query = url.query().map(|query| query.replace('+', "%20"));
+        url.set_query(query.as_deref());
         Ok(url)
     }
 }

@@ -27,11 +27,19 @@ async fn a_request_carries_what_it_was_given_and_its_answer_everything() {
     assert_eq!(answer.json::<serde_json::Value>().unwrap(), json!({"name": "web"}));
 
     let seen = server.only();
-    assert_eq!(seen.line, format!("PUT {BALANCER}?api-version=2024-05-01&%24expand=all+of+it"));
+    assert_eq!(seen.line, format!("PUT {BALANCER}?api-version=2024-05-01&%24expand=all%20of%20it"));
     assert_eq!(seen.header("if-match"), Some("\"1\""));
     assert_eq!(seen.header("authorization"), Some("Bearer hunter2"));
     assert_eq!(seen.header("content-type"), Some("application/json"));
     assert_eq!(&seen.body[..], br#"{"tags":{}}"#);
+}
+
+#[tokio::test]
+async fn a_thing_can_be_made_only_if_there_is_none() {
+    let server = Server::start([reply(201, &[], "{}")]).await;
+    let request = Request::new(Method::PUT, BALANCER, "2024-05-01").if_absent();
+    server.clients().send(request).await.unwrap();
+    assert_eq!((server.only().header("if-none-match"), server.only().header("if-match")), (Some("*"), None));
 }
 
 #[tokio::test]

@@ -36,6 +36,15 @@ pub(crate) struct Exceptions {
     pub(crate) public_addresses: bool,
 }
 
+/// What machines check of what they boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) enum Boot {
+    /// Nothing, unless the image says so.
+    #[default]
+    Unverified,
+    Trusted,
+}
+
 /// Whether sets replace instances by themselves that fail their health check, and how long after their start at the earliest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repairs {
@@ -73,6 +82,14 @@ impl ConfigBuilder {
     /// NAT gateway out.
     pub fn with_public_addresses(mut self) -> Self {
         self.0.launch.exceptions.public_addresses = true;
+        self
+    }
+
+    /// Has instances boot only what is signed, and measure it:
+    /// [trusted launch](https://learn.microsoft.com/azure/virtual-machines/trusted-launch). Images of the second generation can have it, and
+    /// those that are made for it must.
+    pub fn trusted_launch(mut self) -> Self {
+        self.0.launch.boot = Boot::Trusted;
         self
     }
 
@@ -173,6 +190,7 @@ mod tests {
             good().orchestration(Orchestration::Uniform),
             good().ssh_public_key(format!("ssh-rsa {}", "A".repeat(372))),
             good().with_public_addresses(),
+            good().trusted_launch(),
             good().disk_gb(64),
             good().disk_type("Premium_LRS"),
         ] {

@@ -14,7 +14,7 @@ use crate::Clients;
 use crate::asked::Questions;
 
 pub use fleets::Orchestration;
-pub(crate) use fleets::Repairs;
+pub(crate) use fleets::{Boot, Repairs};
 use fleets::{Disk, Exceptions};
 
 /// A setting that cannot work.
@@ -69,6 +69,7 @@ pub(crate) struct Launch {
     pub(crate) orchestration: Orchestration,
     pub(crate) ssh_public_key: Option<String>,
     pub(crate) security_group: Option<String>,
+    pub(crate) boot: Boot,
     pub(crate) disk: Disk,
     pub(crate) exceptions: Exceptions,
 }

@@ -77,9 +77,9 @@ pub(super) async fn grow(
         return Err(error);
     }
     let replaced = if is_enough { Vec::new() } else { dead(config, parts).await? };
-    let wanted = spec.size.saturating_add(count(replaced.iter()));
+    let wanted = spec.size.saturating_add(count(replaced.iter())).min(config.max_fleet_size);
     if set.capacity() < wanted {
-        return raise(config, changes, parts, wanted.min(config.max_fleet_size), &replaced, spec).await;
+        return raise(config, changes, parts, wanted, &replaced, spec).await;
     }
     if live >= spec.size {
         return Ok(Progress::Done(()));

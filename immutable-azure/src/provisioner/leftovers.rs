@@ -29,6 +29,9 @@ pub(super) async fn sweep(config: &Config, set: &Set) -> Result<bool, ProviderEr
         let request = Request::new(Method::GET, &config.resource(path), version);
         let found = looks::all(&config.clients, REMOVE, request).await?.unwrap_or_default();
         let left = found.iter().find(|thing| thing.pointer(user).is_none_or(Value::is_null) && is_of(set, thing));
+        if left.is_some_and(|thing| thing["properties"]["provisioningState"] == "Deleting") {
+            return Ok(true);
+        }
         if let Some(name) = left.and_then(|thing| thing["name"].as_str()) {
             let request = Request::new(Method::DELETE, &config.resource(&format!("{path}/{name}")), version);
             config.clients.send(request).await.map_err(|failure| failed(REMOVE, Effect::None, failure))?;

@@ -1,16 +1,16 @@
 //! The members of a scale set, as the lists of either kind tell them.
 
 use immutable_core::model::{Fingerprint, InstanceId, Lifecycle};
-use immutable_core::provider::{ErrorKind, ProviderError};
+use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::scale_set::{COMPUTE, Set};
-use super::tags;
+use super::{lifecycle, tags};
 use crate::client::{Failure, Request};
 use crate::config::Config;
-use crate::error::{Complaint, unseen};
+use crate::error::{Complaint, of_operation, unseen};
 use crate::operation::Standing;
 use crate::{instance, looks};
 
@@ -24,7 +24,7 @@ pub(super) struct Member {
     /// The content that it runs.
     pub(super) image: Option<Fingerprint>,
     pub(super) created: Option<Timestamp>,
-    /// Why it could not be made.
+    /// Why it could not be made, if it never ran.
     pub(super) failure: Option<Complaint>,
     /// Whether somebody has said that it stays:
     /// <https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-protection>.
@@ -86,21 +86,22 @@ impl Member {
         let state = properties["provisioningState"].as_str().unwrap_or_default();
         let statuses = || properties["instanceView"]["statuses"].as_array().into_iter().flatten();
         let power = statuses().find_map(|status| status["code"].as_str()?.strip_prefix("PowerState/"));
+        let is_unborn = power.is_none() && Standing::of(Some(state)) == Standing::Failed;
         let protection = &properties["protectionPolicy"];
         let is_on = |field: &str| protection[field] == true;
         Ok(Self {
             id,
             key: key.to_owned(),
-            lifecycle: super::lifecycle::of(state, power),
+            lifecycle: lifecycle::of(state, power),
             image: runs(set, machine),
             created: properties["timeCreated"].as_str().and_then(|time| time.parse().ok()),
-            failure: statuses().find_map(failure).filter(|_| Standing::of(Some(state)) == Standing::Failed),
+            failure: is_unborn.then(|| statuses().find_map(failure).unwrap_or_default()),
             is_protected: is_on("protectFromScaleIn") || is_on("protectFromScaleSetActions"),
         })
     }
 
     pub(super) fn is_live(&self) -> bool {
-        super::lifecycle::is_live(self.lifecycle)
+        lifecycle::is_live(self.lifecycle)
     }
 
     /// What tells it from the other members of its set.
@@ -134,14 +135,63 @@ fn failure(status: &Value) -> Option<Complaint> {
 
 /// Why members could not be made: what a person has to mend comes first, then a quota, then a shortage.
 pub(super) fn shortage(operation: &'static str, members: &[Member]) -> Option<ProviderError> {
-    use immutable_core::provider::Effect;
-    let unborn = members.iter().filter(|member| member.lifecycle == Lifecycle::Dead);
-    let told =
-        unborn.filter_map(|member| Some(crate::error::of_operation(operation, Effect::None, member.failure.as_ref()?)));
+    let told = members.iter().filter_map(|member| member.failure.as_ref());
+    let told = told.map(|failure| of_operation(operation, Effect::None, failure));
     told.min_by_key(|error| match error.kind() {
         ErrorKind::Quota => 1,
         ErrorKind::Capacity => 2,
         kind if kind.is_transient() => 3,
         _ => 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::Record;
+
+    fn member(state: &str, statuses: &Value) -> Member {
+        let properties = json!({ "orchestrationMode": "Flexible" });
+        let set =
+            Set { name: "im-web".into(), record: Record::example(), document: json!({ "properties": properties }) };
+        let properties = json!({ "provisioningState": state, "instanceView": { "statuses": statuses } });
+        Member::read("test", &set, &json!({ "name": "im-web_1", "properties": properties })).unwrap()
+    }
+
+    fn failed(code: &str) -> Member {
+        let code = format!("ProvisioningState/failed/{code}");
+        member("Failed", &json!([{ "code": code, "message": "words" }]))
+    }
+
+    #[test]
+    fn what_was_never_made_tells_why_and_what_ran_does_not() {
+        for (members, kind) in [
+            (vec![failed("AllocationFailed")], Some(ErrorKind::Capacity)),
+            (vec![failed("ZonalAllocationFailed"), failed("QuotaExceeded")], Some(ErrorKind::Quota)),
+            (vec![failed("QuotaExceeded"), failed("AuthorizationFailed")], Some(ErrorKind::PermissionDenied)),
+            (vec![failed("SomethingNew"), failed("SkuNotAvailable")], Some(ErrorKind::Capacity)),
+            (vec![failed("SomethingNew")], Some(ErrorKind::Internal)),
+            (vec![member("Failed", &json!([{ "code": "ProvisioningState/failed" }]))], Some(ErrorKind::Internal)),
+            (vec![member("Failed", &json!([]))], Some(ErrorKind::Internal)),
+            (vec![member("Creating", &json!([{ "code": "ProvisioningState/creating" }]))], None),
+            (
+                vec![member(
+                    "Failed",
+                    &json!([{ "code": "ProvisioningState/failed/A" }, { "code": "PowerState/running" }]),
+                )],
+                None,
+            ),
+            (
+                vec![member(
+                    "Failed",
+                    &json!([{ "code": "ProvisioningState/failed/A" }, { "code": "PowerState/stopped" }]),
+                )],
+                None,
+            ),
+        ] {
+            let told = shortage("test", &members);
+            assert_eq!(told.as_ref().map(ProviderError::kind), kind, "{told:?}");
+            assert!(told.is_none_or(|error| error.effect() == Effect::None));
+        }
+    }
 }

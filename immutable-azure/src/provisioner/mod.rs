@@ -35,7 +35,7 @@ const REMOVE: &str = "remove fleet";
 /// Keeps each fleet as one virtual machine scale set, which replaces instances that fail their health check by itself.
 ///
 /// A set is made from one version of one image, never from the latest, so that a year later it still starts the same. It changes nothing in
-/// place: its upgrade policy is manual. Azure asks a system to shut down before it ends the machine.
+/// place: its upgrade policy is manual. Images are of Linux, with cloud-init and the agent of Azure. Azure asks a system to shut down before it ends the machine.
 ///
 /// # What happens to instances that are not as usual
 /// * **Repaired** by the set, because the health check failed for longer than the [grace](crate::ConfigBuilder::repair_after): the new machine has another
@@ -52,6 +52,10 @@ const REMOVE: &str = "remove fleet";
 /// * **Protected** from scale-in or from actions of the set: the end is refused, and the error says so. Nothing is done about it.
 /// * **Put into the set by hand**: a member as any other, whatever it is called. One of another image is listed with other content than that
 ///   of its release, so that it is replaced; so is one of a uniform set that was made before somebody changed how the set makes its members.
+///
+/// # Images
+/// The image of a release is a version in a gallery that is made of a generalised machine: cloud-init runs what an instance starts with at its first boot,
+/// and only then. Azure gives a specialised image no custom data.
 ///
 /// # Limits
 /// What an instance starts with, its variables and references to secrets, has at most

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::scale_set::Set;
 use super::{ENSURE, tags};
-use crate::config::{Config, Orchestration, Repairs};
+use crate::config::{Boot, Config, Orchestration, Repairs};
 use crate::ownership::Record;
 use crate::startup;
 
@@ -120,6 +120,11 @@ pub(super) fn document(config: &Config, name: &str, spec: &FleetSpec) -> Result<
             properties["overprovision"] = false.into();
             properties["upgradePolicy"]["automaticOSUpgradePolicy"] = json!({ "enableAutomaticOSUpgrade": false });
         }
+    }
+    if launch.boot == Boot::Trusted {
+        let firmware = json!({ "secureBootEnabled": true, "vTpmEnabled": true });
+        properties["virtualMachineProfile"]["securityProfile"] =
+            json!({ "securityType": "TrustedLaunch", "uefiSettings": firmware });
     }
     health(config, properties);
     Ok(set)

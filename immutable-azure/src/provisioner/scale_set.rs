@@ -1,6 +1,6 @@
 //! The scale set of a fleet, and what can be asked of it.
 
-use immutable_core::model::FleetId;
+use immutable_core::model::{FleetId, ServiceName};
 use immutable_core::provider::{ErrorKind, ProviderError};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -50,15 +50,30 @@ pub(super) async fn of_fleet(
     })
 }
 
-/// All sets of ours in the resource group.
-pub(super) async fn all(config: &Config, operation: &'static str) -> Result<Vec<Set>, ProviderError> {
+/// All sets of a service in the resource group.
+pub(super) async fn of_service(
+    config: &Config,
+    operation: &'static str,
+    service: &ServiceName,
+) -> Result<Vec<Set>, ProviderError> {
     let request = Request::new(Method::GET, &config.resource(SETS), COMPUTE);
     let found = looks::all(&config.clients, operation, request).await?;
     let found = found.ok_or_else(|| {
         let problem = format!("there is no list of scale sets in {}: look again", config.resource_group);
         ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect()
     })?;
-    found.into_iter().filter_map(|document| Set::read(operation, document).transpose()).collect()
+    // What is wrong with the tags of another service is no matter here.
+    let is_others = |document: &Value| {
+        let other = tag(document, ownership::SERVICE).and_then(|name| ServiceName::new(name).ok());
+        other.is_some_and(|other| other != *service)
+    };
+    let found = found.into_iter().filter(|document| !is_others(document));
+    found.filter_map(|document| Set::read(operation, document).transpose()).collect()
+}
+
+fn tag<'a>(document: &'a Value, key: &str) -> Option<&'a str> {
+    let tags = document["tags"].as_object()?;
+    tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?.1.as_str()
 }
 
 impl Set {
@@ -86,8 +101,7 @@ impl Set {
     }
 
     pub(super) fn tag(&self, key: &str) -> Option<&str> {
-        let tags = self.document["tags"].as_object()?;
-        tags.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?.1.as_str()
+        tag(&self.document, key)
     }
 
     fn state(&self) -> Option<&str> {

@@ -53,8 +53,7 @@ pub(super) async fn of_service(
 ) -> Result<FleetsState, ProviderError> {
     let as_of = Timestamp::now().checked_sub(config.list_lag).unwrap_or(Timestamp::MIN);
     let mut fleets = Vec::new();
-    let sets = scale_set::all(config, operation).await?;
-    for set in sets.into_iter().filter(|set| set.record.service == *service) {
+    for set in scale_set::of_service(config, operation, service).await? {
         // One that has gone since is gone.
         if let Some(members) = member::all(config, operation, &set).await? {
             fleets.push(Parts { set, members });

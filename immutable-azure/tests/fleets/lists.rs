@@ -28,7 +28,8 @@ async fn everything_of_a_service_is_seen_and_nothing_of_others() {
             let endpoint = instance.endpoint.as_ref().unwrap().to_string();
             assert!(endpoint.starts_with("10.1.") && endpoint.ends_with(":8080"), "{endpoint}");
             let machine = stand.fake().get(&stand.machine(&old, &instance.id)).unwrap();
-            assert_eq!(machine["properties"]["timeCreated"], instance.started_at.to_string());
+            let created = machine["properties"]["timeCreated"].as_str().unwrap();
+            assert_eq!(created.parse().ok(), Some(instance.started_at));
         }
         let others = stand.fleets.observe(&cx, &"other".parse().unwrap()).await.unwrap();
         assert!(others.fleets.is_empty());
@@ -113,6 +114,42 @@ async fn a_thing_of_ours_whose_tags_were_damaged_is_an_error_and_not_an_absence(
     ] {
         assert_eq!((error.kind(), error.effect()), (ErrorKind::Internal, Effect::None), "{error}");
         assert!(error.to_string().contains("immutable-release"), "{error}");
+    }
+    let others = stand.fleets.observe(&cx, &"other".parse().unwrap()).await.unwrap();
+    assert!(others.fleets.is_empty());
+}
+
+#[tokio::test]
+async fn who_is_ill_is_replaced_by_another_instance_and_only_with_repairs() {
+    for (orchestration, repairs) in [(BOTH[0], true), (BOTH[1], true), (BOTH[0], false)] {
+        let options = Options { health_time: Duration::ZERO, ..Options::default() };
+        let stand = Stand::with(options, |builder| {
+            let builder = builder.orchestration(orchestration).health_path("/health");
+            if repairs { builder } else { builder.without_repairs() }
+        });
+        let spec = stand.spec(2);
+        stand.ensure(&spec).await.unwrap();
+        let before = stand.running(&spec).await;
+        stand.fake().set_ill(&stand.machine(&spec, &before[0]), true);
+        for _ in 0..50 {
+            stand.fake().skip(Duration::from_millis(200));
+        }
+        stand.ensure(&spec).await.unwrap();
+        let after = stand.running(&spec).await;
+        assert_eq!((after.len(), after.contains(&before[0])), (2, !repairs), "{after:?} of {before:?}");
+        assert_eq!((stand.fleet(&spec).await.unwrap().wanted, stand.calls("PATCH", "")), (Some(2), 0));
+    }
+}
+
+#[tokio::test]
+async fn a_set_that_goes_between_the_list_and_the_look_is_gone() {
+    for orchestration in BOTH {
+        let stand = Stand::open(orchestration);
+        let spec = stand.spec(1);
+        stand.ensure(&spec).await.unwrap();
+        let list = if orchestration == BOTH[0] { "virtualMachines" } else { "virtualMachineScaleSets/virtualMachines" };
+        stand.fake().refuse_next(&format!("LIST Microsoft.Compute/{list}"), 404, "ResourceNotFound", "It is gone.");
+        assert_eq!(stand.fleet(&spec).await, None);
     }
 }
 

@@ -31,6 +31,7 @@ fn every_setting(builder: ConfigBuilder, stand: &Stand, orchestration: Orchestra
         .security_group(fake.id("Microsoft.Network/networkSecurityGroups/web"))
         .ssh_public_key(format!("ssh-rsa {} somebody", "A".repeat(372)))
         .with_public_addresses()
+        .trusted_launch()
         .disk_gb(64)
         .disk_type("Premium_LRS")
         .health_path("/health")
@@ -95,6 +96,11 @@ async fn settings_become_parts_of_the_set() {
         let health = &profile["extensionProfile"]["extensions"][0]["properties"];
         assert_eq!(health["type"], "ApplicationHealthLinux");
         assert_eq!(health["settings"], json!({ "protocol": "http", "port": 8080, "requestPath": "/health" }));
+        let security = &profile["securityProfile"];
+        assert_eq!(
+            (&security["securityType"], &security["uefiSettings"]["secureBootEnabled"]),
+            (&json!("TrustedLaunch"), &json!(true))
+        );
         let key = &profile["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["keyData"];
         assert!(key.as_str().unwrap().ends_with("somebody"), "{key}");
     }

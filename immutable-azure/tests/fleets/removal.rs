@@ -23,6 +23,9 @@ async fn exactly_those_who_are_named_are_ended_and_the_size_is_lowered_with_them
         stand.retire(&spec, &all[1..2]).await.unwrap();
         stand.retire(&spec, &["im-web_1".parse::<InstanceId>().unwrap()]).await.unwrap();
         assert_eq!((stand.calls("POST", "/delete"), stand.calls("PATCH", "")), (1, 0));
+        stand.ensure(&spec).await.unwrap();
+        let four = stand.running(&spec).await;
+        assert!(four.len() == 4 && !four.contains(&all[1]), "{four:?}");
         let sent = stand.fake().exchanges().into_iter().find(|one| one.operation.ends_with("/delete")).unwrap();
         assert_eq!(sent.request["instanceIds"].as_array().map(Vec::len), Some(2));
     }
