@@ -5,6 +5,7 @@ mod galleries;
 pub(crate) mod machines;
 mod network;
 mod operations;
+pub(crate) mod requests;
 pub(crate) mod run_commands;
 mod scale_sets;
 mod virtual_machines;

@@ -14,6 +14,7 @@ use crate::faults::Faults;
 use crate::options::Options;
 use crate::permissions;
 use crate::resources::machines::Machines;
+use crate::resources::requests::Requests;
 use crate::resources::run_commands::RunCommands;
 
 pub(crate) use operations::Outcome;
@@ -33,6 +34,8 @@ pub(crate) struct World {
     pub(crate) machines: Machines,
     /// What runs on them.
     pub(crate) run_commands: RunCommands,
+    /// What balancers and their clients remember.
+    pub(crate) requests: Requests,
     resources: store::Resources,
     operations: operations::Operations,
     agenda: agenda::Agenda,
@@ -49,6 +52,7 @@ impl World {
             exchanges: Vec::new(),
             machines: Machines::default(),
             run_commands: RunCommands::default(),
+            requests: Requests::default(),
             resources: store::Resources::default(),
             operations: operations::Operations::default(),
             agenda: agenda::Agenda::new(),

@@ -8,5 +8,6 @@ mod images;
 mod members;
 mod models;
 mod network;
+mod requests;
 mod run_commands;
 mod scale_sets;

@@ -9,7 +9,7 @@ pub(super) mod traffic_manager;
 
 use serde_json::{Value, json};
 
-use super::{check_location, rows, shown, unknown};
+use super::{check_location, requests, rows, shown, unknown};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::Failure;
@@ -53,6 +53,7 @@ fn store(world: &mut World, call: &Call, id: &str, mut resource: Value, complete
     let there = world.get(id).cloned();
     resource["properties"]["provisioningState"] = "Updating".into();
     if let Some(there) = there {
+        requests::keep(world, id, &there);
         world.update(id, |old| {
             for field in ["id", "name", "type", "location"] {
                 resource[field] = there[field].clone();
