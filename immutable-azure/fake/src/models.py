@@ -85,6 +85,9 @@ OPERATIONS = {
 # https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations
 STATUS = {"id", "name", "status", "startTime", "endTime", "percentComplete", "properties", "error"}
 
+# What Azure Monitor says: https://learn.microsoft.com/rest/api/monitor/metrics/list
+METRICS = {"cost", "timespan", "interval", "namespace", "resourceregion", "value"}
+
 
 def hints(model):
     """The types of a model's fields, by their names in Python."""
@@ -213,6 +216,11 @@ def wrong_exchange(operation, status, request, answer):
         elif status < 400 and answer is not None:
             # The result of the only operation that has one.
             yield from wrong_fields(network.ApplicationGatewayBackendHealth, answer, "answer")
+        return
+    if operation.endswith("/Microsoft.Insights/metrics"):
+        # The client for Azure Monitor is not installed: these are the fields of its REST API.
+        if status < 400:
+            yield from (f"answer.{name} is no part of metrics" for name in answer.keys() - METRICS)
         return
     if operation not in OPERATIONS:
         yield "there is no model for this operation"

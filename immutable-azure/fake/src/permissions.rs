@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::call::Call;
-use crate::route::What;
+use crate::route::{METRICS, What};
 
 /// What a field of a written body refers to, by its name, and the action that is needed on that.
 const LINKED: &[(&str, &str)] = &[
@@ -27,6 +27,7 @@ const ASSIGN: &str = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/ac
 pub(crate) fn of(call: &Call) -> String {
     let kind = call.kind();
     match (&call.route.what, call.verb.as_str()) {
+        (What::Action(action), "GET") if action == METRICS => format!("{METRICS}/read"),
         (What::Action(action), "GET") => format!("{kind}/{action}/read"),
         (What::Action(action), _) => format!("{kind}/{action}/action"),
         (_, "GET") => format!("{kind}/read"),

@@ -25,6 +25,9 @@ const KINDS: &[&str] = &[
     "Microsoft.Network/trafficManagerProfiles/nestedEndpoints",
 ];
 
+/// The view of any resource that Azure Monitor has.
+pub(crate) const METRICS: &str = "Microsoft.Insights/metrics";
+
 /// What a request is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -67,12 +70,26 @@ impl Route {
         if let Some(group) = &group {
             scope = format!("{scope}/resourceGroups/{group}");
         }
+        // What another service says of a resource goes on from the id of that.
+        let (rest, view) = match rest {
+            [own @ .., again, service, view]
+                if again.eq_ignore_ascii_case("providers")
+                    && format!("{service}/{view}").eq_ignore_ascii_case(METRICS) =>
+            {
+                (own, Some(METRICS))
+            }
+            rest => (rest, None),
+        };
         let types: Vec<&str> = rest.iter().step_by(2).map(String::as_str).collect();
         let names: Vec<&str> = rest.iter().skip(1).step_by(2).map(String::as_str).collect();
         let found = |kind: &'static str, names: &[&str], what| {
             let id = format!("{scope}/providers/{}", id_of(kind, names));
             Some(Self { kind, id, subscription: subscription.clone(), group: group.clone(), what })
         };
+        if let Some(view) = view {
+            let kind = known(namespace, &types).filter(|_| types.len() == names.len())?;
+            return found(kind, &names, What::Action(view.to_owned()));
+        }
         if let Some(kind) = known(namespace, &types) {
             let what = if types.len() == names.len() { What::Resource } else { What::List };
             return found(kind, &names, what);
@@ -147,6 +164,14 @@ mod tests {
                 format!("{group}/Microsoft.Compute/virtualMachineScaleSets/web/virtualMachines"),
             ),
             (
+                format!(
+                    "{}/Microsoft.Network/applicationGateways/web/providers/microsoft.insights/Metrics",
+                    &group[1..]
+                ),
+                "PUT Microsoft.Network/applicationGateways/Microsoft.Insights/metrics",
+                format!("{group}/Microsoft.Network/applicationGateways/web"),
+            ),
+            (
                 "subscriptions/s/providers/Microsoft.Compute/locations/westeurope/operations/1".to_owned(),
                 "PUT Microsoft.Compute/locations/operations",
                 "/subscriptions/s/providers/Microsoft.Compute/locations/westeurope/operations/1".to_owned(),
@@ -160,7 +185,9 @@ mod tests {
 
     #[test]
     fn an_unknown_path_is_about_nothing() {
-        for path in ["", "subscriptions/s", "subscriptions/s/providers/Microsoft.Web/sites/web", "tenants"] {
+        let metrics =
+            "subscriptions/s/providers/Microsoft.Compute/virtualMachines/providers/Microsoft.Insights/metrics";
+        for path in ["", metrics, "subscriptions/s", "subscriptions/s/providers/Microsoft.Web/sites/web", "tenants"] {
             let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
             assert_eq!(Route::of(&parts), None, "{path}");
         }

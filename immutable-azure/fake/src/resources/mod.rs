@@ -3,6 +3,7 @@
 mod disks;
 mod galleries;
 pub(crate) mod machines;
+pub(crate) mod monitor;
 mod network;
 mod operations;
 pub(crate) mod requests;
@@ -18,7 +19,7 @@ use self::network::{gateways, interfaces, load_balancers, traffic_manager};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::route::{What, kind_of};
+use crate::route::{METRICS, What, kind_of};
 use crate::world::{World, key};
 
 /// What is written and never shown again.
@@ -27,6 +28,9 @@ const SECRETS: [&str; 6] =
 
 /// Does what a call asks for.
 pub(crate) fn handle(world: &mut World, call: &Call) -> Result<Answer, Failure> {
+    if matches!(&call.route.what, What::Action(action) if action == METRICS) {
+        return monitor::handle(world, call);
+    }
     match call.kind() {
         "Microsoft.Compute/disks" => disks::handle(world, call),
         "Microsoft.Compute/galleries"

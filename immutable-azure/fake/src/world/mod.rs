@@ -15,6 +15,7 @@ use crate::options::Options;
 use crate::permissions;
 use crate::resources::machines::Machines;
 use crate::resources::requests::Requests;
+use crate::resources::monitor::Measured;
 use crate::resources::run_commands::RunCommands;
 
 pub(crate) use operations::Outcome;
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) run_commands: RunCommands,
     /// What balancers and their clients remember.
     pub(crate) requests: Requests,
+    /// What Azure Monitor knows.
+    pub(crate) measured: Vec<Measured>,
     resources: store::Resources,
     operations: operations::Operations,
     agenda: agenda::Agenda,
@@ -53,6 +56,7 @@ impl World {
             machines: Machines::default(),
             run_commands: RunCommands::default(),
             requests: Requests::default(),
+            measured: Vec::new(),
             resources: store::Resources::default(),
             operations: operations::Operations::default(),
             agenda: agenda::Agenda::new(),

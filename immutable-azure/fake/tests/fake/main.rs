@@ -7,6 +7,7 @@ mod core;
 mod images;
 mod members;
 mod models;
+mod monitor;
 mod network;
 mod requests;
 mod run_commands;
