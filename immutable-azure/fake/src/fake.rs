@@ -36,13 +36,21 @@ impl Fake {
     /// # Panics
     /// If there is no port.
     pub fn start(options: Options) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port of the loopback");
-        let address = listener.local_addr().expect("the address of a port that is bound");
+        Self::serve(options, 0).unwrap_or_else(|why| panic!("no fake of Azure: {why}"))
+    }
+
+    /// Starts a fake on a port of the loopback; 0: any that is free.
+    ///
+    /// # Errors
+    /// What a person has to do about it.
+    pub fn serve(options: Options, port: u16) -> Result<Self, String> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| format!("port {port}: {error}"))?;
+        let address = listener.local_addr().map_err(|error| error.to_string())?;
         let world = Arc::new(Mutex::new(World::new(options)));
         let (stop, stopped) = oneshot::channel();
         let served = Arc::clone(&world);
         let thread = thread::spawn(move || server::run(listener, &served, stopped));
-        Self { world, address, stop: Some(stop), thread: Some(thread) }
+        Ok(Self { world, address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens: `http://127.0.0.1:<port>`, for a client's endpoint.
