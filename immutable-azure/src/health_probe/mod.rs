@@ -1,0 +1,5 @@
+//! Looking at instances.
+
+mod scale_set;
+
+pub use scale_set::ScaleSetHealthProbe;

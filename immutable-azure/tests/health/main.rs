@@ -1,0 +1,6 @@
+//! What Azure itself knows of instances and of requests, asked for as a rollout does.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod probes;
+mod stand;
