@@ -31,6 +31,7 @@ mod operation;
 mod ownership;
 mod provisioner;
 mod startup;
+mod permissions;
 #[cfg(test)]
 mod testing;
 
@@ -39,3 +40,4 @@ pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
 pub use provisioner::ScaleSetProvisioner;
 pub use health_probe::ScaleSetHealthProbe;
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
+pub use permissions::{RoleUse, custom_role};
