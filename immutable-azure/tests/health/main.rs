@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod metrics;
+mod permissions;
 mod probes;
 mod stand;
