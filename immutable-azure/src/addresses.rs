@@ -12,10 +12,8 @@ use serde_json::Value;
 
 use crate::client::Request;
 use crate::config::Config;
-use crate::{instance, looks, ownership};
-
-/// The version of the API of scale sets and machines.
-const COMPUTE: &str = "2024-07-01";
+use crate::members::{COMPUTE, SETS};
+use crate::{instance, looks, members, ownership};
 
 /// The version of the API of network interfaces.
 const NETWORK: &str = "2024-05-01";
@@ -33,11 +31,10 @@ pub(crate) async fn all(
     operation: &'static str,
 ) -> Result<BTreeMap<IpAddr, InstanceId>, ProviderError> {
     let mut found = of_flexible(config, operation).await?;
-    let request = Request::new(Method::GET, &config.resource("Microsoft.Compute/virtualMachineScaleSets"), COMPUTE);
+    let request = Request::new(Method::GET, &config.resource(SETS), COMPUTE);
     for set in listed(config, operation, request).await? {
         let Some(name) = set["name"].as_str().filter(|name| name.starts_with(ownership::PREFIX)) else { continue };
-        let mode = set["properties"]["orchestrationMode"].as_str().unwrap_or("Uniform");
-        if mode.eq_ignore_ascii_case("Uniform") {
+        if !members::is_flexible(&set) {
             found.extend(of_set(config, operation, name).await?);
         }
     }
@@ -59,7 +56,7 @@ pub(crate) async fn of_set(
     operation: &'static str,
     set: &str,
 ) -> Result<Vec<(IpAddr, InstanceId)>, ProviderError> {
-    let path = config.resource(&format!("Microsoft.Compute/virtualMachineScaleSets/{set}/networkInterfaces"));
+    let path = config.resource(&format!("{SETS}/{set}/networkInterfaces"));
     let found = looks::all(&config.clients, operation, Request::new(Method::GET, &path, NETWORK_OF_SETS)).await?;
     Ok(found.unwrap_or_default().iter().flat_map(read).collect())
 }

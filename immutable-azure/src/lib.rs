@@ -21,23 +21,23 @@ mod asked;
 mod client;
 mod config;
 mod error;
+mod health_probe;
 mod image_builder;
 mod instance;
 mod looks;
-mod health_probe;
 mod members;
 mod metric_source;
 mod operation;
 mod ownership;
+mod permissions;
 mod provisioner;
 mod startup;
-mod permissions;
 #[cfg(test)]
 mod testing;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
-pub use provisioner::ScaleSetProvisioner;
 pub use health_probe::ScaleSetHealthProbe;
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
+pub use provisioner::ScaleSetProvisioner;

@@ -1,37 +1,35 @@
 //! Which addresses are of a fleet, and since when.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use immutable_core::model::FleetId;
+use immutable_core::model::{FleetId, InstanceId};
 use immutable_core::provider::ProviderError;
 use jiff::Timestamp;
 
 use super::OPERATION;
-use crate::Config;
-use crate::members::ScaleSet;
+use crate::members::{ScaleSet, instance};
+use crate::{Config, addresses};
 
 /// The addresses of instances, each with the moment in seconds since 1970 from which on it has been theirs.
 pub(super) type Addresses = BTreeMap<String, i64>;
 
 /// The addresses of the instances of a fleet. Of an instance whose age is not known, none: its address may be one that somebody else had.
-pub(super) async fn addresses(config: &Config, fleet: &FleetId) -> Result<Addresses, ProviderError> {
+pub(super) async fn of_fleet(config: &Config, fleet: &FleetId) -> Result<Addresses, ProviderError> {
     let Some(set) = ScaleSet::of(config, OPERATION, fleet).await? else { return Ok(Addresses::new()) };
     let members = set.members(OPERATION).await?;
     let born = members.iter().filter_map(|member| {
         let at: Timestamp = member["properties"]["timeCreated"].as_str()?.parse().ok()?;
-        Some((member["id"].as_str()?.to_ascii_lowercase(), at.as_second() + i64::from(at.subsec_nanosecond() > 0)))
+        Some((instance(member)?, at.as_second() + i64::from(at.subsec_nanosecond() > 0)))
     });
     let born: BTreeMap<String, i64> = born.collect();
-    let mut found = Addresses::new();
-    for interface in set.interfaces(OPERATION).await? {
-        let properties = &interface["properties"];
-        let machine = properties["virtualMachine"]["id"].as_str().map(str::to_ascii_lowercase);
-        let Some(since) = machine.and_then(|machine| born.get(&machine)) else { continue };
-        let all = properties["ipConfigurations"].as_array().into_iter().flatten();
-        let all = all.filter_map(|one| one["properties"]["privateIPAddress"].as_str());
-        found.extend(all.map(|address| (address.to_ascii_lowercase(), *since)));
-    }
-    Ok(found)
+    let owners = if set.is_flexible() {
+        addresses::of_flexible(config, OPERATION).await?
+    } else {
+        addresses::of_set(config, OPERATION, set.name()).await?
+    };
+    let known = |(address, owner): (IpAddr, InstanceId)| Some((address.to_string(), *born.get(owner.as_str())?));
+    Ok(owners.into_iter().filter_map(known).collect())
 }
 
 /// The address of a server, which may be told with its port.

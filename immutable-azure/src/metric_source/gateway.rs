@@ -8,11 +8,12 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::OPERATION;
-use super::addresses::{Addresses, addresses, host};
+use super::addresses::{self, Addresses, host};
 use super::minutes::{Minutes, Span, add, ratio};
 use super::question::{Aggregation, Question, Series, moments};
 use crate::client::Request;
-use crate::{Config, members, ownership};
+use crate::error::unseen;
+use crate::{Config, looks, ownership};
 
 /// The version of the API of Network.
 const NETWORK: &str = "2024-05-01";
@@ -80,12 +81,13 @@ pub(super) async fn minutes(
     let mut known = None;
     for gateway in gateways(config) {
         let request = Request::new(Method::GET, &gateway, NETWORK);
-        let Some(document) = members::one(config, OPERATION, request).await? else { continue };
+        let Some(answer) = looks::one(&config.clients, OPERATION, request).await? else { continue };
+        let document = answer.json().map_err(|failure| unseen(OPERATION, failure))?;
         let pools = own_pools(&document, &name);
         let place = if pools.is_empty() {
             let addresses = match known.take() {
                 Some(addresses) => addresses,
-                None => addresses(config, fleet).await?,
+                None => addresses::of_fleet(config, fleet).await?,
             };
             Place::Shared(known.insert(addresses).clone())
         } else {

@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::scale_set::{COMPUTE, Set};
+use super::scale_set::Set;
 use super::{lifecycle, tags};
 use crate::client::{Failure, Request};
 use crate::config::Config;
 use crate::error::{Complaint, of_operation, unseen};
+use crate::members::COMPUTE;
 use crate::operation::Standing;
-use crate::{instance, looks};
+use crate::{instance, looks, members};
 
 /// A machine of a scale set.
 #[derive(Debug, Clone)]
@@ -37,15 +38,7 @@ pub(super) async fn all(
     operation: &'static str,
     set: &Set,
 ) -> Result<Option<Vec<Member>>, ProviderError> {
-    let request = if set.is_flexible() {
-        // Only with this filter are there instance views in a list: https://learn.microsoft.com/rest/api/compute/virtual-machines/list
-        let filter = format!("'virtualMachineScaleSet/id' eq '{}'", config.resource(&set.path()));
-        let machines = config.resource("Microsoft.Compute/virtualMachines");
-        Request::new(Method::GET, &machines, COMPUTE).query("$filter", filter)
-    } else {
-        Request::new(Method::GET, &config.resource(&format!("{}/virtualMachines", set.path())), COMPUTE)
-    };
-    let found = looks::all(&config.clients, operation, request.query("$expand", "instanceView")).await?;
+    let found = members::list(config, operation, &set.name, set.is_flexible()).await?;
     let read = |machines: Vec<Value>| machines.iter().map(|one| Member::read(operation, set, one)).collect();
     found.map(read).transpose()
 }

@@ -9,13 +9,9 @@ use crate::client::{Answer, Failure, Request};
 use crate::config::Config;
 use crate::error::unseen;
 use crate::looks;
+use crate::members::{self, COMPUTE, SETS};
 use crate::operation::Standing;
 use crate::ownership::{self, Record};
-
-/// The version of the API of scale sets and machines. As of 2024-11-01 machines are killed and not shut down, unless one asks for that.
-pub(super) const COMPUTE: &str = "2024-07-01";
-
-const SETS: &str = "Microsoft.Compute/virtualMachineScaleSets";
 
 /// A scale set as it was a moment ago.
 #[derive(Debug, Clone)]
@@ -90,9 +86,7 @@ impl Set {
     }
 
     pub(super) fn is_flexible(&self) -> bool {
-        // Sets from before there were flexible ones do not say.
-        let mode = self.document["properties"]["orchestrationMode"].as_str();
-        mode.is_some_and(|mode| mode.eq_ignore_ascii_case("Flexible"))
+        members::is_flexible(&self.document)
     }
 
     /// How many members it has, or is to have.

@@ -14,8 +14,8 @@ use crate::faults::Faults;
 use crate::options::Options;
 use crate::permissions;
 use crate::resources::machines::Machines;
-use crate::resources::requests::Requests;
 use crate::resources::monitor::Measured;
+use crate::resources::requests::Requests;
 use crate::resources::run_commands::RunCommands;
 
 pub(crate) use operations::Outcome;
