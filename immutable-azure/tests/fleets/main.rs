@@ -5,6 +5,7 @@
 mod growth;
 mod lists;
 mod model;
+mod permissions;
 mod removal;
 mod stand;
 #[path = "../support/mod.rs"]
