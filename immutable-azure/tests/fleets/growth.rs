@@ -206,6 +206,28 @@ async fn lists_that_lag_make_nothing_twice_and_are_told_as_old() {
 }
 
 #[tokio::test]
+async fn who_is_listed_as_dead_and_is_gone_is_not_replaced_twice() {
+    for orchestration in BOTH {
+        let lag = Duration::from_hours(1);
+        let options = Options { list_lag: lag, ..Options::default() };
+        let stand = Stand::with(options, |builder| builder.orchestration(orchestration));
+        let spec = stand.spec(2);
+        stand.try_ensure(&spec).await.unwrap();
+        stand.fake().skip(lag);
+        let machine = stand.machine(&spec, &stand.running(&spec).await[0]);
+        stand.fake().kill(&machine);
+        stand.fake().remove(&machine);
+        stand.fake().change(&path(&spec), |set| set["sku"]["capacity"] = 1.into());
+        assert_eq!(stand.instances(&spec, Lifecycle::Dead).await.len(), 1, "it is still listed");
+        for _ in 0..3 {
+            stand.try_ensure(&spec).await.unwrap();
+            stand.fake().skip(Duration::from_secs(1));
+        }
+        assert_eq!(stand.set(&spec).unwrap()["sku"]["capacity"], 2, "{orchestration:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_fleet_is_bound_to_its_release_and_to_its_settings() {
     let stand = Stand::open(BOTH[0]);
     let spec = stand.spec(1);
