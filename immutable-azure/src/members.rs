@@ -1,6 +1,6 @@
 //! The members of the scale set of a fleet, as lists show them: read only.
 
-use immutable_core::model::FleetId;
+use immutable_core::model::{FleetId, InstanceId};
 use immutable_core::provider::ProviderError;
 use reqwest::Method;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::client::Request;
 use crate::config::Config;
 use crate::error::unseen;
-use crate::{looks, ownership};
+use crate::{instance, looks, ownership};
 
 /// The version of the API of scale sets and machines. As of 2024-11-01 machines are killed and not shut down, unless one asks for that.
 pub(crate) const COMPUTE: &str = "2024-07-01";
@@ -47,6 +47,14 @@ impl<'a> ScaleSet<'a> {
 
     pub(crate) fn is_flexible(&self) -> bool {
         is_flexible(&self.document)
+    }
+
+    /// The id of the instance that a member is.
+    pub(crate) fn instance(&self, member: &Value) -> Option<InstanceId> {
+        if self.is_flexible() {
+            return instance::id(member["name"].as_str()?).ok();
+        }
+        instance::id(&format!("{}_{}", self.name, member["instanceId"].as_str()?)).ok()
     }
 
     /// Whether Azure looks at what runs on the members: by the application health extension or by a probe of a load balancer, of which a
@@ -100,9 +108,4 @@ pub(crate) async fn list(
         Request::new(Method::GET, &format!("{path}/virtualMachines"), COMPUTE)
     };
     looks::all(&config.clients, operation, request.query("$expand", "instanceView")).await
-}
-
-/// The id of an instance: the name of its machine in small letters.
-pub(crate) fn instance(machine: &Value) -> Option<String> {
-    machine["name"].as_str().map(str::to_ascii_lowercase)
 }

@@ -5,13 +5,13 @@ use std::fmt;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use immutable_core::model::{FleetId, Look, Sample};
+use immutable_core::model::{FleetId, InstanceId, Look, Sample};
 use immutable_core::provider::{HealthProbe, OpContext, ProbeTarget, ProviderError};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::Config;
-use crate::members::{ScaleSet, instance};
+use crate::members::ScaleSet;
 
 const LOOK: &str = "look at instances of a scale set";
 
@@ -55,7 +55,7 @@ impl HealthProbe for ScaleSetHealthProbe {
     async fn sample(&self, cx: &OpContext, targets: &[ProbeTarget]) -> Result<Vec<Sample>, ProviderError> {
         // After half of the time no new list is begun; the rest is for the last one.
         let until = Instant::now() + cx.timeout / 2;
-        let asked: BTreeSet<&str> = targets.iter().map(|target| target.instance.as_str()).collect();
+        let asked: BTreeSet<&InstanceId> = targets.iter().map(|target| &target.instance).collect();
         let fleets: BTreeSet<&FleetId> = targets.iter().map(|target| &target.fleet).collect();
         let mut samples = Vec::new();
         for fleet in fleets {
@@ -66,9 +66,9 @@ impl HealthProbe for ScaleSetHealthProbe {
             let members = set.members(LOOK).await?;
             let at = Timestamp::now();
             samples.extend(members.iter().filter_map(|member| {
-                let id = instance(member).filter(|id| asked.contains(id.as_str()))?;
+                let instance = set.instance(member).filter(|id| asked.contains(id))?;
                 let (look, evidence) = look(member, set.is_checked());
-                Some(Sample { instance: id.parse().ok()?, at, look, evidence })
+                Some(Sample { instance, at, look, evidence })
             }));
         }
         Ok(samples)

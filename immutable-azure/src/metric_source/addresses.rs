@@ -8,7 +8,7 @@ use immutable_core::provider::ProviderError;
 use jiff::Timestamp;
 
 use super::OPERATION;
-use crate::members::{ScaleSet, instance};
+use crate::members::ScaleSet;
 use crate::{Config, addresses};
 
 /// The addresses of instances, each with the moment in seconds since 1970 from which on it has been theirs.
@@ -20,15 +20,15 @@ pub(super) async fn of_fleet(config: &Config, fleet: &FleetId) -> Result<Address
     let members = set.members(OPERATION).await?;
     let born = members.iter().filter_map(|member| {
         let at: Timestamp = member["properties"]["timeCreated"].as_str()?.parse().ok()?;
-        Some((instance(member)?, at.as_second() + i64::from(at.subsec_nanosecond() > 0)))
+        Some((set.instance(member)?, at.as_second() + i64::from(at.subsec_nanosecond() > 0)))
     });
-    let born: BTreeMap<String, i64> = born.collect();
+    let born: BTreeMap<InstanceId, i64> = born.collect();
     let owners = if set.is_flexible() {
         addresses::of_flexible(config, OPERATION).await?
     } else {
         addresses::of_set(config, OPERATION, set.name()).await?
     };
-    let known = |(address, owner): (IpAddr, InstanceId)| Some((address.to_string(), *born.get(owner.as_str())?));
+    let known = |(address, owner): (IpAddr, InstanceId)| Some((address.to_string(), *born.get(&owner)?));
     Ok(owners.into_iter().filter_map(known).collect())
 }
 

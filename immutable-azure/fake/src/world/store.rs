@@ -25,7 +25,10 @@ impl World {
     pub(crate) fn create(&mut self, id: &str, mut body: Value) {
         let kind = kind_of(id).unwrap_or_default();
         body["id"] = id.into();
-        body["name"] = name_of(id).into();
+        body["name"] = match id.rsplitn(4, '/').collect::<Vec<_>>()[..] {
+            [number, _, set, _] if kind == MEMBER => format!("{set}_{number}").into(),
+            _ => name_of(id).into(),
+        };
         if kind != NIC_OF_MEMBER {
             body["type"] = kind.into();
         }
@@ -140,6 +143,9 @@ impl World {
         listed
     }
 }
+
+/// Members of a uniform scale set, which are named by their set and their number.
+const MEMBER: &str = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines";
 
 /// The interfaces of members of a uniform scale set have no type of their own in answers.
 const NIC_OF_MEMBER: &str = "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces";
