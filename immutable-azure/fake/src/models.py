@@ -67,6 +67,7 @@ OPERATIONS = {
     f"POST {NETWORK}applicationGateways/backendhealth": (None, None),
     **resource(f"{NETWORK}loadBalancers", network.LoadBalancer, network.TagsObject),
     **resource(f"{NETWORK}loadBalancers/backendAddressPools", network.BackendAddressPool),
+    f"POST {NETWORK}loadBalancers/loadBalancingRules/health": (None, None),
     **resource(f"{NETWORK}trafficManagerProfiles", traffic_manager.Profile, traffic_manager.Profile),
     **{
         operation: models
@@ -214,8 +215,10 @@ def wrong_exchange(operation, status, request, answer):
             yield from (f"answer.{name} is no part of an operation" for name in answer.keys() - STATUS)
             yield from wrong(typing.Optional[compute.ApiError], answer.get("error"), "answer.error")
         elif status < 400 and answer is not None:
-            # The result of the only operation that has one.
-            yield from wrong_fields(network.ApplicationGatewayBackendHealth, answer, "answer")
+            # The results of the only operations that have one.
+            of_rule = "loadBalancerBackendAddresses" in answer
+            health = network.LoadBalancerHealthPerRule if of_rule else network.ApplicationGatewayBackendHealth
+            yield from wrong_fields(health, answer, "answer")
         return
     if operation.endswith("/Microsoft.Insights/metrics"):
         # The client for Azure Monitor is not installed: these are the fields of its REST API.

@@ -16,6 +16,7 @@ const KINDS: &[&str] = &[
     "Microsoft.Network/applicationGateways",
     "Microsoft.Network/loadBalancers",
     "Microsoft.Network/loadBalancers/backendAddressPools",
+    "Microsoft.Network/loadBalancers/loadBalancingRules",
     "Microsoft.Network/locations/operationResults",
     "Microsoft.Network/locations/operations",
     "Microsoft.Network/networkInterfaces",

@@ -47,6 +47,7 @@ pub(crate) fn handle(world: &mut World, call: &Call) -> Result<Answer, Failure> 
         "Microsoft.Network/applicationGateways" => gateways::handle(world, call),
         "Microsoft.Network/loadBalancers" => load_balancers::handle(world, call),
         "Microsoft.Network/loadBalancers/backendAddressPools" => load_balancers::handle_pools(world, call),
+        "Microsoft.Network/loadBalancers/loadBalancingRules" => load_balancers::handle_rules(world, call),
         "Microsoft.Network/networkInterfaces" => interfaces::handle(world, call),
         "Microsoft.Network/trafficManagerProfiles" => traffic_manager::handle(world, call),
         "Microsoft.Network/trafficManagerProfiles/azureEndpoints"

@@ -59,8 +59,10 @@ async fn look_at_the_network(fake: &Fake) {
     ask(fake, "PUT", &pool, Some(blue)).await;
     ask(fake, "PATCH", BALANCER, Some(json!({ "tags": { "a": "b" } }))).await;
     ask(fake, "PUT", GATEWAY, Some(gateway(fake, &["10.0.0.1"]))).await;
-    let health = ask(fake, "POST", &format!("{GATEWAY}/backendhealth"), None).await;
-    read(fake, health.header("location")).await;
+    for question in [format!("{GATEWAY}/backendhealth"), format!("{BALANCER}/loadBalancingRules/http/health")] {
+        let health = ask(fake, "POST", &question, None).await;
+        read(fake, health.header("location")).await;
+    }
     ask(fake, "PUT", PROFILE, Some(profile())).await;
     let green = format!("{PROFILE}/externalEndpoints/green");
     ask(fake, "PATCH", &green, Some(json!({ "properties": { "weight": 500 } }))).await;

@@ -178,6 +178,42 @@ async fn a_pool_can_be_written_by_itself() {
 }
 
 #[tokio::test]
+async fn a_rule_tells_how_the_members_are_that_it_leads_to() {
+    let fake = with_image(Options { health_time: Duration::ZERO, ..quick() });
+    ask(&fake, "PUT", "Microsoft.Compute/virtualMachineScaleSets/web", Some(set(&fake, "Flexible", 2))).await;
+    fake.skip(HOUR);
+    let interfaces = all(&fake, "Microsoft.Network/networkInterfaces").await;
+    let ip = |index: usize| {
+        let address = &interfaces[index]["properties"]["ipConfigurations"][0]["properties"]["privateIPAddress"];
+        address.as_str().unwrap().to_owned()
+    };
+    let mut body = balancer(&fake);
+    body["properties"]["backendAddressPools"][0]["properties"]["loadBalancerBackendAddresses"] = json!([
+        address(&fake, &ip(0), "None"),
+        address(&fake, &ip(1), "Down"),
+        address(&fake, "10.9.9.9", "None"),
+        address(&fake, "10.9.9.8", "Up"),
+    ]);
+    ask(&fake, "PUT", BALANCER, Some(body)).await;
+    let asked = ask(&fake, "POST", &format!("{BALANCER}/loadBalancingRules/http/health"), None).await;
+    assert_eq!(asked.status, 202);
+    let health = read(&fake, asked.header("location")).await;
+    let look = |ip: &str, state: &str, reason: &str| json!({ "ipAddress": ip, "state": state, "reason": reason });
+    let expected = json!({
+        "up": 2,
+        "down": 2,
+        "loadBalancerBackendAddresses": [
+            look(&ip(0), "Up", "Up_Probe_Success"),
+            look(&ip(1), "Down", "Down_Admin"),
+            look("10.9.9.9", "Down", "Down_Probe_TcpProbeTimeout"),
+            look("10.9.9.8", "Up", "Up_Admin"),
+        ],
+    });
+    assert_eq!(health, expected);
+    assert_eq!(send(&fake, "POST", &format!("{BALANCER}/loadBalancingRules/none/health"), None).await.status, 404);
+}
+
+#[tokio::test]
 async fn pools_and_rules_that_cannot_be_are_refused() {
     let fake = Fake::start(quick());
     let pool = "/properties/backendAddressPools/0/properties/loadBalancerBackendAddresses";

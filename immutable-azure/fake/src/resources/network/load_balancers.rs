@@ -8,9 +8,9 @@ use super::{check_references, complete_parts, is_named, store};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::resources::{shown, unknown};
+use crate::resources::{machines, shown, unknown};
 use crate::route::{What, name_of};
-use crate::world::World;
+use crate::world::{Outcome, World};
 
 const KIND: &str = "Microsoft.Network/loadBalancers";
 
@@ -83,6 +83,53 @@ pub(in crate::resources) fn handle_pools(world: &mut World, call: &Call) -> Resu
     };
     let answer = Answer::new(if there.is_some() { 200 } else { 201 }, shown(pool));
     Ok(world.follow(call, &operation, answer))
+}
+
+/// One rule: asks how the members are that it leads to, by an operation that has the answer.
+/// <https://learn.microsoft.com/azure/load-balancer/load-balancer-manage-health-status>
+pub(in crate::resources) fn handle_rules(world: &mut World, call: &Call) -> Result<Answer, Failure> {
+    let is_health = matches!(&call.route.what, What::Action(action) if action.eq_ignore_ascii_case("health"));
+    if call.verb != "POST" || !is_health {
+        return unknown(world, call);
+    }
+    let (balancer, name) = call.id().split_once("/loadBalancingRules/").unwrap_or((call.id(), ""));
+    let (balancer, name) = (balancer.to_owned(), name.to_owned());
+    let missing = Failure::not_found(call.kind(), call.id());
+    let look = move |world: &World| {
+        let properties = &world.find(&balancer)?["properties"];
+        let rules = properties["loadBalancingRules"].as_array();
+        let rule = rules.into_iter().flatten().find(|rule| is_named(rule, &name)).ok_or_else(|| missing.clone())?;
+        Ok(health(world, properties, rule))
+    };
+    look(world)?;
+    let operation = world.operate(call, move |world| look(world).map(Outcome::Done));
+    Ok(world.accepted(call, &operation))
+}
+
+/// How the members are that a rule leads to.
+fn health(world: &World, balancer: &Value, rule: &Value) -> Value {
+    let pools = balancer["backendAddressPools"].as_array().into_iter().flatten().filter(|pool| uses(rule, pool));
+    let addresses = pools.flat_map(|pool| {
+        pool["properties"]["loadBalancerBackendAddresses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| &one["properties"])
+    });
+    let looks: Vec<Value> = addresses
+        .map(|address| {
+            let ip = address["ipAddress"].as_str().unwrap_or_default();
+            let (state, reason) = match address["adminState"].as_str() {
+                Some("Up") => ("Up", "Up_Admin"),
+                Some("Down") => ("Down", "Down_Admin"),
+                _ if machines::answers(world, ip) => ("Up", "Up_Probe_Success"),
+                _ => ("Down", "Down_Probe_TcpProbeTimeout"),
+            };
+            json!({ "ipAddress": ip, "state": state, "reason": reason })
+        })
+        .collect();
+    let count = |state: &str| looks.iter().filter(|look| look["state"] == state).count();
+    json!({ "up": count("Up"), "down": count("Down"), "loadBalancerBackendAddresses": looks })
 }
 
 pub(in crate::resources) fn complete(id: &str, balancer: &mut Value) -> Result<(), Failure> {
