@@ -76,13 +76,17 @@ impl Questions {
         })?;
         let retry_after = answer.retry_after();
         self.take_in(topic, at, answer).map_err(|failure| unseen(operation, failure))?;
-        let oldest = Timestamp::now() - OLDEST;
-        let last = self.change(topic, |known| known.last.clone().filter(|last| last.as_of >= oldest));
-        last.ok_or_else(|| {
+        self.last(topic).ok_or_else(|| {
             let problem = "the question takes Azure a while: look again for the answer";
             let unknown = ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect();
             unknown.with_retry_after(retry_after.unwrap_or(SOON))
         })
+    }
+
+    /// The last answer to a question, if there is one that is not too old. Asks nobody.
+    pub(crate) fn last(&self, topic: &str) -> Option<Answered> {
+        let oldest = Timestamp::now() - OLDEST;
+        self.change(topic, |known| known.last.clone().filter(|last| last.as_of >= oldest))
     }
 
     fn take_in(&self, topic: &str, at: Timestamp, answer: Answer) -> Result<(), Failure> {

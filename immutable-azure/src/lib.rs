@@ -34,6 +34,7 @@ mod provisioner;
 mod startup;
 #[cfg(test)]
 mod testing;
+mod traffic_switch;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
@@ -41,3 +42,4 @@ pub use health_probe::ScaleSetHealthProbe;
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
 pub use provisioner::ScaleSetProvisioner;
+pub use traffic_switch::LoadBalancerSwitch;

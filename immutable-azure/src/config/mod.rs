@@ -55,6 +55,7 @@ pub struct Config {
     pub(crate) routes: Vec<RouteId>,
     pub(crate) max_fleet_size: u32,
     pub(crate) list_lag: Duration,
+    pub(crate) drain_time: Duration,
     pub(crate) questions: Questions,
     pub(crate) metric_lag: Duration,
 }
@@ -104,6 +105,7 @@ impl Config {
             routes: Vec::new(),
             max_fleet_size: 1000,
             list_lag: Duration::from_secs(10),
+            drain_time: Duration::from_mins(4),
             questions: Questions::default(),
             metric_lag: Duration::from_mins(4),
         })
@@ -198,6 +200,14 @@ impl ConfigBuilder {
         self
     }
 
+    /// How long a member that leaves a load balancer may finish what it has begun, if its backend pool has no `drainPeriodInSeconds`; four minutes
+    /// unless said otherwise, at most an hour. The balancer does not tell when the last connection ends. Four minutes is when it gives up a connection
+    /// on which nothing is said, [unless told otherwise](https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset#configurable-tcp-idle-timeout).
+    pub fn drain_time(mut self, time: Duration) -> Self {
+        self.0.drain_time = time;
+        self
+    }
+
     /// The configuration, if it can work.
     ///
     /// # Errors
@@ -222,6 +232,7 @@ impl ConfigBuilder {
         hold("max_fleet_size", (1..=1000).contains(&config.max_fleet_size), "must be from 1 to 1000")?;
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
         hold("metric_lag", config.metric_lag <= Duration::from_hours(1), "must be at most an hour")?;
+        hold("drain_time", config.drain_time <= Duration::from_hours(1), "must be at most an hour")?;
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
         HttpProbe::get(path).build().map_err(|error| ConfigError::new("health_path", error.to_string()))?;
@@ -313,6 +324,7 @@ mod tests {
             (good.clone().max_fleet_size(1001), "max_fleet_size: must be from 1 to 1000".into()),
             (good.clone().list_lag(Duration::from_mins(6)), "list_lag: must be at most 5 minutes".into()),
             (good.clone().metric_lag(Duration::from_mins(61)), "metric_lag: must be at most an hour".into()),
+            (good.clone().drain_time(Duration::from_hours(2)), "drain_time: must be at most an hour".into()),
             (good.clone().health_path("health"), "health_path: must start with a slash".into()),
         ] {
             assert_eq!(builder.build().unwrap_err().to_string(), problem);

@@ -1,0 +1,292 @@
+//! Sharing traffic by the members of a backend pool of a Standard Load Balancer.
+//!
+//! # Flow
+//! Who comes is written first. When the balancer has found the new ones good, those who leave are set to `Down` in one write: they get no new
+//! connection, and [keep those that they have](https://learn.microsoft.com/azure/load-balancer/admin-state-overview). After the drain time they count no
+//! more, and the next write takes them out.
+//!
+//! # Guarantees
+//! A write is one of the version that it was decided for: the pool is read together with the `ETag` of its balancer, and written with it.
+//!
+//! # Assumptions
+//! Connections go by addresses: an entry that gets another name and keeps its address keeps its connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use immutable_core::model::{FleetId, InstanceId, RouteId, RouteVersion, Split, Weight};
+use immutable_core::provider::{
+    Assignment, ErrorKind, Member, MemberHealth, MemberTarget, OpContext, Progress, ProviderError, SwitchKind,
+    TrafficCapabilities, TrafficState, TrafficSwitch, VersionCheck,
+};
+use jiff::Timestamp;
+
+use super::load_balancer_health::Opinions;
+use super::load_balancer_members::{Entry, Ours, Step, after, is_left_by, leaves, sealed};
+use super::load_balancer_pool::{Place, Pool};
+use super::{APPLY, OBSERVE};
+use crate::Config;
+use crate::operation::{SOON, Standing};
+
+/// Shares traffic by the members of a backend pool of a [Standard Load Balancer](https://learn.microsoft.com/azure/load-balancer/load-balancer-overview).
+///
+/// A route is a backend pool, named by its id from `/subscriptions/` on, that rules of yours lead to. Members are entries
+/// [by address](https://learn.microsoft.com/azure/load-balancer/backend-pool-management), named by their instances; a pool with members by network
+/// interface cannot have them. They are in the virtual network of the machines, and answer at the port that your rules say. Entries of
+/// somebody else's, and all else of the balancer, stay as they are.
+///
+/// Rules need a probe: without one the balancer
+/// [does not heed](https://learn.microsoft.com/azure/load-balancer/admin-state-overview#design-considerations) that a member is to get no new
+/// connections. Who leaves is drained for the pool's `drainPeriodInSeconds`, or else as the [configuration](crate::ConfigBuilder::drain_time) says:
+/// the balancer does not tell when the last connection ends, and a client that goes on using an old connection stays where it is.
+///
+/// # Errors
+/// `NotFound` for what is no backend pool; `InvalidRequest` for a pool with members by network interface, for a rule without a probe, and for a
+/// member whose address somebody else's entry has; `Conflict` when somebody changed the balancer in between.
+///
+/// # Cancellation
+/// A dropped `apply` may have done its first write, or both: those who come, and then those who go. The same call again does the rest.
+pub struct LoadBalancerSwitch {
+    config: Config,
+}
+
+impl LoadBalancerSwitch {
+    /// A switch for all backend pools that the credentials may write.
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+}
+
+impl fmt::Debug for LoadBalancerSwitch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadBalancerSwitch").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TrafficSwitch for LoadBalancerSwitch {
+    fn capabilities(&self) -> TrafficCapabilities {
+        TrafficCapabilities {
+            kind: SwitchKind::Membership,
+            max_fleets: None,
+            version_check: VersionCheck::WithTheChange,
+        }
+    }
+
+    async fn observe(&self, _: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
+        let place = Place::of(OBSERVE, route)?;
+        let as_of = Timestamp::now();
+        let state = State::read(&self.config, OBSERVE, &place).await?;
+        let members = state.members(as_of);
+        Ok(TrafficState { as_of: state.as_of(as_of), version: state.version(), split: state.split(), members })
+    }
+
+    async fn apply(
+        &self,
+        cx: &OpContext,
+        route: &RouteId,
+        assignment: &Assignment,
+        expected: &RouteVersion,
+    ) -> Result<Progress<()>, ProviderError> {
+        let place = Place::of(APPLY, route)?;
+        let pool = Pool::read(&self.config.clients, APPLY, &place).await?;
+        let intent = (cx.key.as_str(), expected.as_str());
+        let is_ours = is_left_by(&pool.entries, intent, |entries| pool.text(entries));
+        if version(&pool) != *expected && !is_ours {
+            let problem = format!("{route} has version {}, not {expected}: observe it again", version(&pool));
+            return Err(ProviderError::new(ErrorKind::Conflict, APPLY, problem).without_effect());
+        }
+        let call =
+            Call { config: &self.config, pool: &pool, intent, targets: &assignment.members, now: Timestamp::now() };
+        call.run().await
+    }
+}
+
+fn version(pool: &Pool) -> RouteVersion {
+    RouteVersion::new(pool.fingerprint()).expect("invariant: hexadecimal digits are a route version")
+}
+
+/// A backend pool, with what its balancer thinks of the members.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) pool: Pool,
+    opinions: Opinions,
+    drain_time: Duration,
+}
+
+impl State {
+    pub(super) async fn read(config: &Config, operation: &'static str, place: &Place) -> Result<Self, ProviderError> {
+        let pool = Pool::read(&config.clients, operation, place).await?;
+        let opinions = Opinions::ask(config, operation, &pool).await?;
+        Ok(Self::of(config, pool, opinions))
+    }
+
+    fn of(config: &Config, pool: Pool, opinions: Opinions) -> Self {
+        let drain_time = pool.drain_time().unwrap_or(config.drain_time);
+        Self { pool, opinions, drain_time }
+    }
+
+    fn version(&self) -> RouteVersion {
+        version(&self.pool)
+    }
+
+    /// No fact is older than this.
+    pub(super) fn as_of(&self, read: Timestamp) -> Timestamp {
+        self.opinions.as_of().map_or(read, |said| said.min(read))
+    }
+
+    /// Every member, draining ones included.
+    pub(super) fn members(&self, now: Timestamp) -> Vec<Member> {
+        let mut members: BTreeMap<InstanceId, Member> = BTreeMap::new();
+        for (ours, health) in self.pool.entries.iter().filter_map(|entry| self.health(entry, now)) {
+            let (instance, fleet) = (ours.instance.clone(), ours.fleet.clone());
+            let member = members.entry(instance.clone()).or_insert(Member { instance, fleet, health });
+            // Who is in twice is out only when both are.
+            if member.health == MemberHealth::Draining {
+                member.health = health;
+            }
+        }
+        members.into_values().collect()
+    }
+
+    fn health<'a>(&self, entry: &'a Entry, now: Timestamp) -> Option<(&'a Ours, MemberHealth)> {
+        if let Some(ours) = entry.registered() {
+            return Some((ours, self.opinions.of(entry, ours)));
+        }
+        // As long as the balancer is being changed it may not have heard of it.
+        let drains = |ours: &&Ours| self.pool.standing == Standing::Busy || ours.drains(self.drain_time, now);
+        entry.left().filter(drains).map(|ours| (ours, MemberHealth::Draining))
+    }
+
+    /// The fleets' shares of the members. While the balancer is being changed, those count of whom it has said something.
+    fn split(&self) -> Split {
+        let registered = || self.pool.entries.iter().filter_map(|entry| Some((entry, entry.registered()?)));
+        let known: Vec<&Ours> =
+            registered().filter(|(entry, ours)| self.opinions.knows(entry, ours)).map(|(_, ours)| ours).collect();
+        let counts = if self.pool.standing == Standing::Busy && !known.is_empty() {
+            count(known)
+        } else {
+            count(registered().map(|(_, ours)| ours))
+        };
+        let parts: Vec<u32> = counts.values().copied().collect();
+        Split::new(counts.into_keys().cloned().zip(Weight::from_parts(&parts))).unwrap_or_default()
+    }
+
+    /// Whether members are to be taken out later: not before those who stay are good.
+    ///
+    /// A fleet none of whose members is good yet is waited for as long as one of them is still looked at. And nobody who is good goes as long as nobody of
+    /// those who stay is: the balancer sends nothing to members that are down, not even when all are.
+    pub(super) fn unready(&self, targets: &[MemberTarget]) -> Option<FleetId> {
+        let look = |target: &MemberTarget| {
+            let entry = self.pool.entries.iter().find(|entry| entry.is(target));
+            entry.and_then(|entry| Some(self.opinions.of(entry, entry.registered()?)))
+        };
+        let is_good = |health: MemberHealth| matches!(health, MemberHealth::Healthy | MemberHealth::Untold);
+        let fleets: BTreeSet<&FleetId> = targets.iter().map(|target| &target.fleet).collect();
+        let is_open = |fleet: &FleetId| {
+            let looks: Vec<_> = targets.iter().filter(|target| target.fleet == *fleet).map(look).collect();
+            let good = looks.iter().flatten().any(|health| is_good(*health));
+            !good && looks.iter().any(|health| matches!(health, None | Some(MemberHealth::Registering)))
+        };
+        if let Some(fleet) = fleets.iter().find(|fleet| is_open(fleet)) {
+            return Some((*fleet).clone());
+        }
+        let goes_though_good = self
+            .pool
+            .entries
+            .iter()
+            .filter(|entry| leaves(entry, targets))
+            .any(|entry| entry.registered().is_some_and(|ours| is_good(self.opinions.of(entry, ours))));
+        let nobody_is_good = !targets.iter().filter_map(look).any(is_good);
+        fleets.first().filter(|_| goes_though_good && nobody_is_good).map(|fleet| (*fleet).clone())
+    }
+}
+
+fn count<'a>(members: impl IntoIterator<Item = &'a Ours>) -> BTreeMap<&'a FleetId, u32> {
+    let mut counts = BTreeMap::new();
+    for ours in members {
+        *counts.entry(&ours.fleet).or_default() += 1;
+    }
+    counts
+}
+
+/// One call that changes the members of a pool, with what it has read.
+pub(super) struct Call<'a> {
+    pub(super) config: &'a Config,
+    pub(super) pool: &'a Pool,
+    /// The key of the call, and the version that it saw.
+    pub(super) intent: (&'a str, &'a str),
+    /// Every member that is to be.
+    pub(super) targets: &'a [MemberTarget],
+    pub(super) now: Timestamp,
+}
+
+impl Call<'_> {
+    /// Does the first step that is not done yet. What it does is seen by the next call.
+    async fn run(&self) -> Result<Progress<()>, ProviderError> {
+        if let Some(waits) = self.join().await? {
+            return Ok(waits);
+        }
+        let opinions = Opinions::ask(self.config, APPLY, self.pool).await?;
+        let pool = Pool::clone(self.pool);
+        if let Some(fleet) = State::of(self.config, pool, opinions).unready(self.targets) {
+            return Ok(Progress::Pending {
+                retry_after: SOON,
+                note: format!("the balancer to find members of {fleet} good"),
+            });
+        }
+        self.leave().await
+    }
+
+    /// Puts in who is to come. Nothing when there is nobody, and the balancer is at rest.
+    pub(super) async fn join(&self) -> Result<Option<Progress<()>>, ProviderError> {
+        if self.pool.standing == Standing::Busy {
+            return Ok(Some(self.pool.waits(SOON)));
+        }
+        let is_in = |target: &&MemberTarget| self.pool.entries.iter().any(|entry| entry.is(target));
+        let joining: Vec<&MemberTarget> = self.targets.iter().filter(|target| !is_in(target)).collect();
+        if !joining.is_empty() {
+            return self.write(&Step::Join(joining)).await.map(Some);
+        }
+        if self.pool.standing == Standing::Failed {
+            // What is written may not be in effect: it is sent again, as the vendor says.
+            let done = self.pool.write(&self.config.clients, APPLY, &self.pool.entries).await?;
+            return Ok(Some(self.until_settled(done)));
+        }
+        Ok(None)
+    }
+
+    /// Takes out who is not to be.
+    pub(super) async fn leave(&self) -> Result<Progress<()>, ProviderError> {
+        if !self.pool.entries.iter().any(|entry| leaves(entry, self.targets)) {
+            return Ok(Progress::Done(()));
+        }
+        self.write(&Step::Leave(self.targets)).await
+    }
+
+    async fn write(&self, step: &Step<'_>) -> Result<Progress<()>, ProviderError> {
+        let refuse = |problem: String| ProviderError::new(ErrorKind::InvalidRequest, APPLY, problem).without_effect();
+        if let Some(rule) = self.pool.rules.iter().find(|rule| rule.probe.is_none()) {
+            let problem = format!("the rule {} has no probe, so that nobody could be drained: give it one", rule.id);
+            return Err(refuse(problem));
+        }
+        // The id of a subnet ends with `/subnets/<name>`.
+        let network = self.config.launch.subnet.rsplitn(3, '/').nth(2).filter(|_| !self.pool.has_network());
+        let drain_time = self.pool.drain_time().unwrap_or(self.config.drain_time);
+        let entries = after(&self.pool.entries, step, network, (self.now, drain_time));
+        let entries = entries.map_err(|obstacle| refuse(format!("{}: {obstacle}", self.pool.place.id())))?;
+        let entries = sealed(entries, self.intent, |entries| self.pool.text(entries));
+        let done = self.pool.write(&self.config.clients, APPLY, &entries).await?;
+        Ok(self.until_settled(done))
+    }
+
+    /// A write is done when the next call sees it.
+    fn until_settled(&self, done: Progress<()>) -> Progress<()> {
+        match done {
+            Progress::Done(()) => self.pool.waits(Duration::ZERO),
+            pending @ Progress::Pending { .. } => pending,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a load balancer thinks of its members: <https://learn.microsoft.com/azure/load-balancer/load-balancer-manage-health-status>.
+//!
+//! # Assumptions
+//! It is told for each rule, by an operation that takes a while. An opinion counts for a member from the moment on that the member came: before, the
+//! same address may have been another machine's. A new member is down until it has passed its first probes; so long it is
+//! [`Registering`](MemberHealth::Registering) and not bad.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use immutable_core::provider::{ErrorKind, MemberHealth, ProviderError};
+use jiff::Timestamp;
+use reqwest::Method;
+use serde::Deserialize;
+
+use super::load_balancer_members::{Entry, Ours};
+use super::load_balancer_pool::{API_VERSION, Pool, Probe};
+use crate::Config;
+use crate::asked::Answered;
+use crate::client::Request;
+use crate::operation::Standing;
+
+/// All that the balancer has said of the members of a pool.
+#[derive(Debug)]
+pub(super) struct Opinions(Vec<Opinion>);
+
+/// What one rule says; nothing as long as it was not asked or has not answered.
+#[derive(Debug)]
+struct Opinion {
+    probe: Probe,
+    said: Option<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    as_of: Timestamp,
+    /// Whether the member at an address is up.
+    is_up: BTreeMap<IpAddr, bool>,
+}
+
+#[derive(Deserialize)]
+struct Health {
+    #[serde(rename = "loadBalancerBackendAddresses", default)]
+    addresses: Vec<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    #[serde(rename = "ipAddress")]
+    ip: Option<IpAddr>,
+    state: Option<String>,
+}
+
+impl Opinions {
+    /// Asks the balancer, or looks for its answer. While the balancer is being changed it is not asked: what it says then may be about members that
+    /// are not in use yet.
+    pub(super) async fn ask(config: &Config, operation: &'static str, pool: &Pool) -> Result<Self, ProviderError> {
+        let mut all: Vec<Opinion> = Vec::new();
+        let has_members = pool.entries.iter().any(|entry| entry.registered().is_some());
+        for rule in pool.rules.iter().filter(|_| has_members) {
+            let Some(probe) = &rule.probe else { continue };
+            // Rules with the same probe say the same.
+            if all.iter().any(|opinion| opinion.probe == *probe) {
+                continue;
+            }
+            let topic = format!("{}/health", rule.id);
+            let answered = if pool.standing == Standing::Busy {
+                config.questions.last(&topic)
+            } else {
+                let question = Request::new(Method::POST, &topic, API_VERSION);
+                match config.questions.ask(&config.clients, operation, &topic, question).await {
+                    Ok(answered) => Some(answered),
+                    Err(error) if may_pass(error.kind()) => config.questions.last(&topic),
+                    Err(error) => return Err(error),
+                }
+            };
+            let said = answered.map(|answered| Said::of(operation, &answered)).transpose()?;
+            all.push(Opinion { probe: probe.clone(), said });
+        }
+        Ok(Self(all))
+    }
+
+    /// What the balancer thinks of one who is in.
+    pub(super) fn of(&self, entry: &Entry, ours: &Ours) -> MemberHealth {
+        let address = entry.address().and_then(|text| text.parse().ok());
+        let opinions = self.0.iter().map(|opinion| opinion.of(address, ours.since));
+        // The worst counts: a connection may come by any of the rules.
+        opinions.max_by_key(|health| badness(*health)).unwrap_or(MemberHealth::Untold)
+    }
+
+    /// Whether any of this was said of one who is in: then the balancer has it.
+    pub(super) fn knows(&self, entry: &Entry, ours: &Ours) -> bool {
+        let address = entry.address().and_then(|text| text.parse::<IpAddr>().ok());
+        let told =
+            |said: &Said| said.as_of >= ours.since && address.is_some_and(|address| said.is_up.contains_key(&address));
+        self.0.iter().filter_map(|opinion| opinion.said.as_ref()).any(told)
+    }
+
+    /// The moment that the oldest of it is about.
+    pub(super) fn as_of(&self) -> Option<Timestamp> {
+        self.0.iter().filter_map(|opinion| Some(opinion.said.as_ref()?.as_of)).min()
+    }
+}
+
+impl Opinion {
+    fn of(&self, address: Option<IpAddr>, since: Timestamp) -> MemberHealth {
+        let said = self.said.as_ref().filter(|said| said.as_of >= since);
+        match said.and_then(|said| Some((said.as_of, said.is_up.get(&address?)?))) {
+            Some((_, true)) => MemberHealth::Healthy,
+            Some((as_of, false)) if since.saturating_add(self.probe.patience).is_ok_and(|end| end <= as_of) => {
+                MemberHealth::Unhealthy
+            }
+            _ => MemberHealth::Registering,
+        }
+    }
+}
+
+impl Said {
+    fn of(operation: &'static str, answered: &Answered) -> Result<Self, ProviderError> {
+        let health: Health = answered.json(operation)?;
+        let mut is_up = BTreeMap::new();
+        for address in health.addresses {
+            let up = address.state.is_some_and(|state| state.eq_ignore_ascii_case("Up"));
+            if let Some(ip) = address.ip {
+                // More than one rule or pool may have said something of it.
+                *is_up.entry(ip).or_insert(true) &= up;
+            }
+        }
+        Ok(Self { as_of: answered.as_of, is_up })
+    }
+}
+
+/// What passes by itself, so that what was said before still counts.
+fn may_pass(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Conflict | ErrorKind::NotFound
+    )
+}
+
+fn badness(health: MemberHealth) -> u8 {
+    match health {
+        MemberHealth::Unhealthy => 2,
+        MemberHealth::Registering => 1,
+        _ => 0,
+    }
+}
