@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::Clients;
 use crate::asked::Questions;
+use crate::traffic_switch::Turns;
 
 pub use fleets::Orchestration;
 pub(crate) use fleets::{Boot, Repairs};
@@ -58,6 +59,7 @@ pub struct Config {
     pub(crate) drain_time: Duration,
     pub(crate) questions: Questions,
     pub(crate) metric_lag: Duration,
+    pub(crate) turns: Turns,
 }
 
 /// What instances are launched with, beside their release.
@@ -108,6 +110,7 @@ impl Config {
             drain_time: Duration::from_mins(4),
             questions: Questions::default(),
             metric_lag: Duration::from_mins(4),
+            turns: Turns::default(),
         })
     }
 

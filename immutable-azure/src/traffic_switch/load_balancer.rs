@@ -93,8 +93,7 @@ impl TrafficSwitch for LoadBalancerSwitch {
         let place = Place::of(APPLY, route)?;
         let pool = Pool::read(&self.config.clients, APPLY, &place).await?;
         let intent = (cx.key.as_str(), expected.as_str());
-        let is_ours = is_left_by(&pool.entries, intent, |entries| pool.text(entries));
-        if version(&pool) != *expected && !is_ours {
+        if version(&pool) != *expected && !is_left(&pool, intent) {
             let problem = format!("{route} has version {}, not {expected}: observe it again", version(&pool));
             return Err(ProviderError::new(ErrorKind::Conflict, APPLY, problem).without_effect());
         }
@@ -106,6 +105,11 @@ impl TrafficSwitch for LoadBalancerSwitch {
 
 fn version(pool: &Pool) -> RouteVersion {
     RouteVersion::new(pool.fingerprint()).expect("invariant: hexadecimal digits are a route version")
+}
+
+/// Whether a pool is as a call with this intent has left it.
+fn is_left(pool: &Pool, intent: (&str, &str)) -> bool {
+    is_left_by(&pool.entries, intent, |entries| pool.text(entries))
 }
 
 /// A backend pool, with what its balancer thinks of the members.
@@ -130,6 +134,11 @@ impl State {
 
     fn version(&self) -> RouteVersion {
         version(&self.pool)
+    }
+
+    /// Whether the pool is as a call with this intent has left it.
+    pub(super) fn is_left_by(&self, intent: (&str, &str)) -> bool {
+        is_left(&self.pool, intent)
     }
 
     /// No fact is older than this.
@@ -245,8 +254,7 @@ impl Call<'_> {
         if self.pool.standing == Standing::Busy {
             return Ok(Some(self.pool.waits(SOON)));
         }
-        let is_in = |target: &&MemberTarget| self.pool.entries.iter().any(|entry| entry.is(target));
-        let joining: Vec<&MemberTarget> = self.targets.iter().filter(|target| !is_in(target)).collect();
+        let joining: Vec<&MemberTarget> = self.joining().collect();
         if !joining.is_empty() {
             return self.write(&Step::Join(joining)).await.map(Some);
         }
@@ -258,10 +266,22 @@ impl Call<'_> {
         Ok(None)
     }
 
+    fn joining(&self) -> impl Iterator<Item = &MemberTarget> {
+        self.targets.iter().filter(|target| !self.pool.entries.iter().any(|entry| entry.is(target)))
+    }
+
+    /// Whether somebody is to come.
+    pub(super) fn has_joining(&self) -> bool {
+        self.joining().next().is_some()
+    }
+
     /// Takes out who is not to be.
     pub(super) async fn leave(&self) -> Result<Progress<()>, ProviderError> {
         if !self.pool.entries.iter().any(|entry| leaves(entry, self.targets)) {
             return Ok(Progress::Done(()));
+        }
+        if self.pool.standing == Standing::Busy {
+            return Ok(self.pool.waits(SOON));
         }
         self.write(&Step::Leave(self.targets)).await
     }

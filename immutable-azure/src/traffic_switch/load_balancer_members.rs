@@ -132,7 +132,7 @@ impl Ours {
 
     /// Whether what it had begun may still be going on at this time.
     pub(super) fn drains(&self, drain_time: Duration, now: Timestamp) -> bool {
-        self.since.saturating_add(drain_time).is_ok_and(|end| now < end)
+        !drain_time.is_zero() && self.since.saturating_add(drain_time).is_ok_and(|end| now < end)
     }
 }
 
@@ -221,13 +221,14 @@ pub(super) fn leaves(entry: &Entry, stay: &[MemberTarget]) -> bool {
 fn out(mut entry: Entry, now: Timestamp) -> Entry {
     entry.value["properties"]["adminState"] = "Down".into();
     if let Some(ours) = &mut entry.ours {
-        ours.since = now;
+        // Whole seconds are told, and none too few.
+        ours.since = now.saturating_add(Duration::from_secs(1)).unwrap_or(now);
     }
     entry.stamped(NO_STAMP)
 }
 
 /// The stamp of a write: `text` is all that is written, with nothing where the stamp is to be.
-fn stamp(intent: &str, seen: &str, text: &str) -> String {
+pub(super) fn stamp(intent: &str, seen: &str, text: &str) -> String {
     let hash = Fingerprint::of(format!("{intent}\n{seen}\n{text}")).to_string();
     let number = hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
     format!("{:0>STAMP$}", digits(number % 36_u64.pow(6)))

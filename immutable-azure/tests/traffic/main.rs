@@ -4,3 +4,4 @@
 
 mod load_balancer;
 mod stand;
+mod traffic_manager;
