@@ -145,3 +145,55 @@ fn badness(health: MemberHealth) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const CAME: i64 = 1_800_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(CAME + seconds).unwrap()
+    }
+
+    /// What rules said, each so many seconds after the member came: of addresses, whether they are up.
+    fn opinions(rules: &[(i64, &[(&str, bool)])]) -> Opinions {
+        let opinion = |(seconds, addresses): &(i64, &[(&str, bool)])| {
+            let is_up = addresses.iter().map(|(ip, up)| (ip.parse().unwrap(), *up)).collect();
+            let probe = Probe { id: "probe".into(), patience: Duration::from_secs(30) };
+            Opinion { probe, said: Some(Said { as_of: at(*seconds), is_up }) }
+        };
+        Opinions(rules.iter().map(opinion).collect())
+    }
+
+    #[test]
+    fn the_worst_opinion_of_a_member_counts_from_when_it_came() {
+        let name = "im-web-1_a.tro8w0.abcdef";
+        let value = json!({ "name": name, "properties": { "ipAddress": "10.0.0.1" } });
+        let entry = Entry::read(&value).unwrap();
+        let ours = Ours { since: at(0), ..entry.ours.clone().unwrap() };
+        let (up, down): (&[_], &[_]) = (&[("10.0.0.1", true)], &[("10.0.0.1", false)]);
+        for (rules, expected) in [
+            (vec![], MemberHealth::Untold),
+            (vec![(5, up)], MemberHealth::Healthy),
+            (vec![(-1, up)], MemberHealth::Registering),
+            (vec![(5, &[("10.0.0.2", true)][..])], MemberHealth::Registering),
+            (vec![(5, down)], MemberHealth::Registering),
+            (vec![(30, down)], MemberHealth::Unhealthy),
+            (vec![(30, up), (30, down)], MemberHealth::Unhealthy),
+            (vec![(5, up), (5, &[])], MemberHealth::Registering),
+        ] {
+            let opinions = opinions(&rules);
+            assert_eq!(opinions.of(&entry, &ours), expected, "{rules:?}");
+            assert_eq!(opinions.as_of(), rules.iter().map(|(seconds, _)| at(*seconds)).min());
+        }
+        assert!(opinions(&[(5, down)]).knows(&entry, &ours));
+        assert!(!opinions(&[(-1, up)]).knows(&entry, &ours));
+        let unasked = Opinion { probe: Probe { id: "probe".into(), patience: Duration::ZERO }, said: None };
+        assert_eq!(Opinions(vec![unasked]).of(&entry, &ours), MemberHealth::Registering);
+    }
+}

@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
-use immutable_core::model::{Fingerprint, RouteId};
+use immutable_core::model::{Fingerprint, RouteId, RouteVersion};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::load_balancer_members::Entry;
+use super::load_balancer_members::{Entry, is_left_by};
 use crate::Clients;
 use crate::client::{Answer, Failure, Request};
 use crate::error::{Complaint, failed, unseen};
@@ -160,6 +160,16 @@ impl Pool {
     /// A short name for all of it.
     pub(super) fn fingerprint(&self) -> String {
         Fingerprint::of(self.text(&self.entries)).short()
+    }
+
+    /// Changes with every change of the pool by anybody.
+    pub(super) fn version(&self) -> RouteVersion {
+        RouteVersion::new(self.fingerprint()).expect("invariant: hexadecimal digits are a route version")
+    }
+
+    /// Whether the pool is as a call with this intent, its key and the version that it saw, has left it.
+    pub(super) fn is_left_by(&self, intent: (&str, &str)) -> bool {
+        is_left_by(&self.entries, intent, |entries| self.text(entries))
     }
 
     /// Writes other members, if nobody has changed the balancer since it was read, and all else of the pool as it is.
