@@ -42,5 +42,4 @@ pub use health_probe::ScaleSetHealthProbe;
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
 pub use provisioner::ScaleSetProvisioner;
-pub use traffic_switch::LoadBalancerSwitch;
 pub use traffic_switch::{LoadBalancerSwitch, Slot, TrafficManagerSwitch};

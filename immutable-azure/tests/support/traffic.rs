@@ -1,0 +1,53 @@
+//! What traffic goes by.
+
+use std::sync::Arc;
+
+use immutable_azure::{
+    Config, GatewayPoolSwitch, LoadBalancerSwitch, RoutingRuleSwitch, Slot, TrafficManagerSwitch,
+};
+use immutable_azure_fake::Fake;
+use immutable_core::model::RouteId;
+use immutable_core::provider::TrafficSwitch;
+
+use super::balancers::{GATEWAY, LOAD_BALANCER, slots};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// The members of a pool of a load balancer.
+    LoadBalancer,
+    /// The members of a pool of a gateway.
+    GatewayPool,
+    /// The pool that a rule of a gateway leads to.
+    RoutingRule,
+    /// The weights of Traffic Manager.
+    TrafficManager,
+}
+
+impl Traffic {
+    /// One of the two routes, `web` and `other`.
+    pub(crate) fn route(self, fake: &Fake, name: &str) -> RouteId {
+        let id = match self {
+            Self::LoadBalancer => format!("{LOAD_BALANCER}/backendAddressPools/{name}"),
+            Self::GatewayPool => format!("{GATEWAY}/backendAddressPools/{name}"),
+            Self::RoutingRule => format!("{GATEWAY}/requestRoutingRules/{name}"),
+            Self::TrafficManager => format!("Microsoft.Network/trafficManagerProfiles/{name}"),
+        };
+        fake.id(&id).parse().unwrap()
+    }
+
+    /// The switch for all of its routes.
+    pub(crate) fn switch(self, fake: &Fake, config: &Config) -> Arc<dyn TrafficSwitch> {
+        let config = config.clone();
+        match self {
+            Self::LoadBalancer => Arc::new(LoadBalancerSwitch::new(config)),
+            Self::GatewayPool => Arc::new(GatewayPoolSwitch::new(config)),
+            Self::RoutingRule => Arc::new(RoutingRuleSwitch::new(config)),
+            Self::TrafficManager => {
+                let names = ["web", "other"].into_iter().flat_map(slots);
+                let pool = |name: &str| fake.id(&format!("{LOAD_BALANCER}/backendAddressPools/{name}"));
+                let slots = names.map(|name| Slot { endpoint: name.to_owned(), pool: pool(name) });
+                Arc::new(TrafficManagerSwitch::new(config, slots.collect()).unwrap())
+            }
+        }
+    }
+}
