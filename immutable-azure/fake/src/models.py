@@ -65,6 +65,7 @@ OPERATIONS = {
     **resource(f"{COMPUTE}galleries/images/versions", compute.GalleryImageVersion, compute.GalleryImageVersionUpdate),
     **resource(f"{NETWORK}applicationGateways", network.ApplicationGateway, network.TagsObject),
     f"POST {NETWORK}applicationGateways/backendhealth": (None, None),
+    f"POST {NETWORK}applicationGateways/getBackendHealthOnDemand": (network.ApplicationGatewayOnDemandProbe, None),
     **resource(f"{NETWORK}loadBalancers", network.LoadBalancer, network.TagsObject),
     **resource(f"{NETWORK}loadBalancers/backendAddressPools", network.BackendAddressPool),
     f"POST {NETWORK}loadBalancers/loadBalancingRules/health": (None, None),
@@ -215,9 +216,13 @@ def wrong_exchange(operation, status, request, answer):
             yield from (f"answer.{name} is no part of an operation" for name in answer.keys() - STATUS)
             yield from wrong(typing.Optional[compute.ApiError], answer.get("error"), "answer.error")
         elif status < 400 and answer is not None:
-            # The results of the only operations that have one.
-            of_rule = "loadBalancerBackendAddresses" in answer
-            health = network.LoadBalancerHealthPerRule if of_rule else network.ApplicationGatewayBackendHealth
+            # The results of the only operations that have one: of a rule of a load balancer, of one pool of a gateway, of all of them.
+            if "loadBalancerBackendAddresses" in answer:
+                health = network.LoadBalancerHealthPerRule
+            elif "backendHealthHttpSettings" in answer:
+                health = network.ApplicationGatewayBackendHealthOnDemand
+            else:
+                health = network.ApplicationGatewayBackendHealth
             yield from wrong_fields(health, answer, "answer")
         return
     if operation.endswith("/Microsoft.Insights/metrics"):

@@ -79,11 +79,15 @@ impl Fake {
 
 /// Keeps what is in use of a balancer while a change of it is on its way.
 pub(super) fn keep(world: &mut World, id: &str, before: &Value) {
+    // What was kept for an earlier change is of no use any more when that has ended.
+    if !world.is_busy(id) {
+        world.requests.in_use.remove(&key(id));
+    }
     world.requests.in_use.entry(key(id)).or_insert_with(|| before.clone());
 }
 
 /// The balancer as it is in use.
-fn balancer<'a>(world: &'a World, id: &str) -> Option<&'a Value> {
+pub(super) fn balancer<'a>(world: &'a World, id: &str) -> Option<&'a Value> {
     let kept = world.requests.in_use.get(&key(id)).filter(|_| world.is_busy(id));
     kept.or_else(|| world.get(id))
 }

@@ -332,3 +332,69 @@ async fn what_is_put_behind_the_back_can_be_changed_there() {
         "somebody"
     );
 }
+
+#[tokio::test]
+async fn a_gateway_probes_a_pool_on_demand_that_no_rule_leads_to() {
+    let fake = Fake::start(quick());
+    ask(&fake, "PUT", GATEWAY, Some(gateway(&fake, &[]))).await;
+    let part = |part: &str| json!({ "id": fake.id(&format!("{GATEWAY}/{part}")) });
+    let question = |pool: &str| {
+        let pool = part(&format!("backendAddressPools/{pool}"));
+        let settings = part("backendHttpSettingsCollection/web");
+        json!({ "protocol": "Http", "path": "/", "timeout": 30, "backendAddressPool": pool, "backendHttpSettings": settings })
+    };
+    let on_demand = format!("{GATEWAY}/getBackendHealthOnDemand");
+    let asked = ask(&fake, "POST", &on_demand, Some(question("green"))).await;
+    let health = read(&fake, asked.header("location")).await;
+    assert_eq!(health["backendAddressPool"], part("backendAddressPools/green"));
+    let expected = json!([{ "address": "10.0.0.9", "health": "Unhealthy" }]);
+    assert_eq!(health["backendHealthHttpSettings"]["servers"], expected);
+    let asked = ask(&fake, "POST", &on_demand, Some(question("none"))).await;
+    assert_eq!(status(&fake, &asked).await["error"]["code"], "InvalidResourceReference");
+}
+
+#[tokio::test]
+async fn a_gateway_keeps_the_private_part_of_a_certificate_and_never_tells_it() {
+    let fake = Fake::start(quick());
+    let with = |certificates: Value| {
+        let mut body = gateway(&fake, &[]);
+        body["properties"]["sslCertificates"] = certificates;
+        body
+    };
+    let whole = json!([{ "name": "own", "properties": { "data": "c2VjcmV0", "password": "hunter2" } }]);
+    let made = ask(&fake, "PUT", GATEWAY, Some(with(whole))).await;
+    let told = made.body["properties"]["sslCertificates"][0]["properties"].clone();
+    assert_eq!((told.get("data"), told.get("password")), (None, None));
+    let seen = read(&fake, GATEWAY).await;
+    assert_eq!(seen["properties"]["sslCertificates"][0]["properties"], told);
+    ask(&fake, "PUT", GATEWAY, Some(seen)).await;
+    let kept = fake.get(GATEWAY).unwrap()["properties"]["sslCertificates"][0]["properties"].clone();
+    assert_eq!((&kept["data"], &kept["password"]), (&json!("c2VjcmV0"), &json!("hunter2")));
+    let unknown = send(&fake, "PUT", GATEWAY, Some(with(json!([{ "name": "new", "properties": {} }])))).await;
+    assert_eq!(unknown.status, 400);
+    let vault =
+        json!([{ "name": "new", "properties": { "keyVaultSecretId": "https://web.vault.azure.net/secrets/web" } }]);
+    ask(&fake, "PUT", GATEWAY, Some(with(vault))).await;
+}
+
+#[tokio::test]
+async fn rules_by_path_lead_to_pools_as_well() {
+    let fake = Fake::start(quick());
+    let part = |part: &str| json!({ "id": fake.id(&format!("{GATEWAY}/{part}")) });
+    let (pool, settings) = (part("backendAddressPools/green"), part("backendHttpSettingsCollection/web"));
+    let mut body = gateway(&fake, &[]);
+    body["properties"]["urlPathMaps"] = json!([{ "name": "paths", "properties": {
+        "defaultBackendAddressPool": part("backendAddressPools/blue"),
+        "defaultBackendHttpSettings": settings,
+        "pathRules": [{ "name": "api", "properties": {
+            "paths": ["/api/*"], "backendAddressPool": pool, "backendHttpSettings": settings,
+        } }],
+    } }]);
+    let made = ask(&fake, "PUT", GATEWAY, Some(body)).await.body;
+    let rule = &made["properties"]["urlPathMaps"][0]["properties"]["pathRules"][0];
+    assert_eq!(rule["id"], fake.id(&format!("{GATEWAY}/urlPathMaps/paths/pathRules/api")));
+    let asked = ask(&fake, "POST", &format!("{GATEWAY}/backendhealth"), None).await;
+    let health = read(&fake, asked.header("location")).await;
+    let probed = health["backendAddressPools"].as_array().unwrap().iter().map(|pool| &pool["backendAddressPool"]);
+    assert_eq!(probed.collect::<Vec<_>>(), [&part("backendAddressPools/blue"), &pool]);
+}
