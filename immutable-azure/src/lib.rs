@@ -38,8 +38,8 @@ mod traffic_switch;
 
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
-pub use health_probe::ScaleSetHealthProbe;
+pub use health_probe::{GatewayHealthProbe, ScaleSetHealthProbe};
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
 pub use provisioner::ScaleSetProvisioner;
-pub use traffic_switch::{LoadBalancerSwitch, Slot, TrafficManagerSwitch};
+pub use traffic_switch::{GatewayPoolSwitch, LoadBalancerSwitch, RoutingRuleSwitch, Slot, TrafficManagerSwitch};

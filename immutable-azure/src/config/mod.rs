@@ -203,9 +203,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// How long a member that leaves a load balancer may finish what it has begun, if its backend pool has no `drainPeriodInSeconds`; four minutes
-    /// unless said otherwise, at most an hour. The balancer does not tell when the last connection ends. Four minutes is when it gives up a connection
-    /// on which nothing is said, [unless told otherwise](https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset#configurable-tcp-idle-timeout).
+    /// How long a member that leaves a balancer may finish what it has begun, if the balancer has no setting of its own for that (`drainPeriodInSeconds` of a
+    /// backend pool, connection draining of a gateway); four minutes unless said otherwise, at most an hour. No balancer tells when the last connection
+    /// ends. Four minutes is when a load balancer gives up a connection on which nothing is said,
+    /// [unless told otherwise](https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset#configurable-tcp-idle-timeout).
     pub fn drain_time(mut self, time: Duration) -> Self {
         self.0.drain_time = time;
         self

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_azure::{
-    Config, GalleryImageBuilder, GatewayPoolSwitch, ImageSettings, LoadBalancerSwitch, Orchestration, RoutingRuleSwitch,
-    ScaleSetHealthProbe, ScaleSetProvisioner, TrafficManagerSwitch,
+    Config, GalleryImageBuilder, GatewayPoolSwitch, ImageSettings, LoadBalancerSwitch, Orchestration,
+    RoutingRuleSwitch, ScaleSetHealthProbe, ScaleSetProvisioner, TrafficManagerSwitch,
 };
 use immutable_azure_fake::Options;
 use immutable_core::model::{FleetId, Image, InstanceId, LaunchSpec, Release, RouteId};

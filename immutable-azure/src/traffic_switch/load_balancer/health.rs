@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::load_balancer_members::{Entry, Ours};
-use super::load_balancer_pool::{API_VERSION, Pool, Probe};
+use super::members::{Entry, Ours};
+use super::pool::{API_VERSION, Pool, Probe};
 use crate::Config;
 use crate::asked::Answered;
 use crate::client::Request;

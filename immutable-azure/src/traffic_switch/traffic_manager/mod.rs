@@ -9,6 +9,11 @@
 //! Pools are written only as they were read; the profile is read just before it is written, because nothing of it can be compared by the
 //! platform. Within one process a route is changed by one call at a time.
 
+mod plan;
+mod profile;
+mod state;
+mod turns;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
@@ -22,15 +27,15 @@ use immutable_core::provider::{
 use jiff::Timestamp;
 
 use super::load_balancer::Call;
-use super::load_balancer_members::leaves;
-use super::load_balancer_pool::Place;
-use super::load_balancer_state::State;
-use super::traffic_manager_plan::{Full, Weighing, seating, split, weighing};
-use super::traffic_manager_profile::{Profile, Weights, text_of};
-use super::traffic_manager_state::{Known, seat};
+use super::load_balancer::members::leaves;
+use super::load_balancer::pool::Place;
+use super::load_balancer::state::State;
 use super::{APPLY, OBSERVE};
 use crate::operation::SOON;
 use crate::{Config, ConfigError};
+use plan::{Full, Weighing, seating, split, weighing};
+use profile::{Profile, Weights, text_of};
+use state::{Known, seat};
 
 /// The most places: each look asks about all of them.
 const MOST_SLOTS: usize = 10;

@@ -22,13 +22,13 @@ use immutable_core::provider::{
 };
 use jiff::Timestamp;
 
-use super::load_balancer_health::Opinions;
-use super::load_balancer_members::{Step, after, leaves, sealed};
-use super::load_balancer_pool::{Place, Pool};
-use super::load_balancer_state::State;
 use super::{APPLY, OBSERVE};
 use crate::Config;
 use crate::operation::{SOON, Standing};
+use health::Opinions;
+use members::{Step, after, leaves, sealed};
+use pool::{Place, Pool};
+use state::State;
 
 /// Shares traffic by the members of a backend pool of a [Standard Load Balancer](https://learn.microsoft.com/azure/load-balancer/load-balancer-overview).
 ///

@@ -7,8 +7,8 @@ use immutable_core::provider::MemberTarget;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::load_balancer_members::{Entry, Obstacle, Step, after, is_left_by, sealed};
-use super::load_balancer_pool::Place;
+use super::members::{Entry, Obstacle, Step, after, is_left_by, sealed};
+use super::pool::Place;
 
 const HOUR: Duration = Duration::from_hours(1);
 

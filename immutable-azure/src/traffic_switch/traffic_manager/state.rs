@@ -6,9 +6,9 @@ use immutable_core::model::{FleetId, RouteVersion};
 use immutable_core::provider::{Member, MemberHealth};
 use jiff::Timestamp;
 
-use super::load_balancer_state::State;
-use super::traffic_manager_plan::Seat;
-use super::traffic_manager_profile::Profile;
+use super::plan::Seat;
+use super::profile::Profile;
+use crate::traffic_switch::load_balancer::state::State;
 
 /// A route as it was read.
 #[derive(Debug)]

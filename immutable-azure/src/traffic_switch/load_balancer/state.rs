@@ -7,9 +7,9 @@ use immutable_core::model::{FleetId, InstanceId, RouteVersion, Split, Weight};
 use immutable_core::provider::{Member, MemberHealth, MemberTarget, ProviderError};
 use jiff::Timestamp;
 
-use super::load_balancer_health::Opinions;
-use super::load_balancer_members::{Entry, Ours, leaves};
-use super::load_balancer_pool::{Place, Pool};
+use super::health::Opinions;
+use super::members::{Entry, Ours, leaves};
+use super::pool::{Place, Pool};
 use crate::Config;
 use crate::operation::Standing;
 

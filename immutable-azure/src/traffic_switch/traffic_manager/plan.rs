@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use immutable_core::model::{FleetId, Split, Weight};
 use immutable_core::provider::Assignment;
 
-use super::traffic_manager_profile::Weights;
+use super::profile::Weights;
 
 /// What all weights sum to, so that one is a tenth of a percent; the largest that an endpoint has, and the smallest is 1:
 /// <https://learn.microsoft.com/azure/traffic-manager/traffic-manager-routing-methods#weighted-traffic-routing-method>.

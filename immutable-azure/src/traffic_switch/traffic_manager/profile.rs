@@ -19,10 +19,10 @@ use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::load_balancer_members::stamp;
 use crate::Clients;
 use crate::client::Request;
 use crate::error::{failed, unseen};
+use crate::traffic_switch::load_balancer::members::stamp;
 
 const API_VERSION: &str = "2022-04-01";
 

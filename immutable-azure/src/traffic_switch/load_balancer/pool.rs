@@ -14,7 +14,7 @@ use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::load_balancer_members::{Entry, is_left_by};
+use super::members::{Entry, is_left_by};
 use crate::Clients;
 use crate::client::{Answer, Failure, Request};
 use crate::error::{Complaint, failed, unseen};

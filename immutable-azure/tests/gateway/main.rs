@@ -1,0 +1,11 @@
+//! Traffic on an application gateway, against the fake of Azure.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conflicts;
+mod kept;
+mod members;
+mod probe;
+mod requests;
+mod rules;
+mod stand;
