@@ -70,7 +70,10 @@ const NEEDED: &[Needed] = &[
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/write", "a builder is made"),
     (RoleUse::Images, "Microsoft.Network/virtualNetworks/subnets/join/action", "a builder is in a subnet"),
 
+    (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read", "members of uniform scale sets have addresses"),
+    (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/read", "which scale sets are uniform is looked at"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/backendhealth/action", "members are healthy in the eyes of the gateway"),
+    (RoleUse::Gateways, "Microsoft.Network/applicationGateways/getBackendHealthOnDemand/action", "members are healthy before a rule leads to them"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/read", "where traffic goes is looked at"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/write", "traffic is moved"),
     (RoleUse::Gateways, "Microsoft.Network/locations/operationResults/read", "what the gateway finds is told later"),

@@ -5,6 +5,7 @@
 mod conflicts;
 mod kept;
 mod members;
+mod permissions;
 mod probe;
 mod requests;
 mod rules;

@@ -281,7 +281,13 @@ fn gateway(fake: &Fake) -> Value {
             "sku": { "name": "WAF_v2", "tier": "WAF_v2" },
             "autoscaleConfiguration": { "minCapacity": 1, "maxCapacity": 3 },
             "enableHttp2": true,
-            "frontendIPConfigurations": [{ "name": "front", "properties": { "privateIPAllocationMethod": "Dynamic" } }],
+            "gatewayIPConfigurations": [{ "name": "main", "properties": {
+                "subnet": { "id": fake.id("Microsoft.Network/virtualNetworks/net/subnets/gateway") },
+            } }],
+            "frontendIPConfigurations": [{ "name": "front", "properties": {
+                "privateIPAllocationMethod": "Dynamic",
+                "publicIPAddress": { "id": fake.id("Microsoft.Network/publicIPAddresses/web") },
+            } }],
             "frontendPorts": [{ "name": "https", "properties": { "port": 443 } }],
             "sslCertificates": [
                 { "name": "own", "properties": { "data": "c2VjcmV0", "password": "hunter2", "publicCertData": "cHVibGlj" } },
