@@ -39,6 +39,7 @@ mod traffic_switch;
 pub use client::Clients;
 pub use config::{Config, ConfigBuilder, ConfigError, Orchestration};
 pub use health_probe::{GatewayHealthProbe, ScaleSetHealthProbe};
+pub use image_builder::{GalleryImageBuilder, ImageSettings};
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
 pub use provisioner::ScaleSetProvisioner;

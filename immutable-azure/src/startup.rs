@@ -3,6 +3,7 @@
 use immutable_core::model::LaunchSpec;
 use immutable_core::provider::{ErrorKind, ProviderError};
 use immutable_guest::{Cloud, Secrets, launch_script};
+use serde_json::{Value, json};
 
 use crate::image_builder::BUILDS;
 
@@ -114,6 +115,22 @@ const READ: &str = r#"    if ! immutable_value=$(immutable_read "$immutable_refe
 /// The endings of the names of vaults: <https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates>. The token for a
 /// vault goes nowhere else.
 const CLOUDS: [&str; 3] = [".vault.azure.net", ".vault.azure.cn", ".vault.usgovcloudapi.net"];
+
+/// The user that Azure wants a machine to have. Nobody can log in as it.
+pub(crate) const ADMIN: &str = "immutable-admin";
+
+/// A public key that nobody has the private key of, because Azure wants each machine to have a way in: that of eight times
+/// the point of the curve of Ed25519 whose encoding, but for the sign, is the SHA-256 of "immutable: nobody has the private key 1".
+const NOBODYS_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICdlEzQxxMboV7H5CUfO15TexdfHQKeekcZMjUZxLdQM";
+
+/// The `linuxConfiguration` of a machine that nobody can log in to, with the agent of Azure.
+pub(crate) fn without_login(user: &str) -> Value {
+    json!({
+        "disablePasswordAuthentication": true,
+        "provisionVMAgent": true,
+        "ssh": { "publicKeys": [{ "path": format!("/home/{user}/.ssh/authorized_keys"), "keyData": NOBODYS_KEY }] },
+    })
+}
 
 /// The script that cloud-init runs as root when an instance of a release starts for the first time. The same for the same release.
 ///

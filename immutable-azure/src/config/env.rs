@@ -6,6 +6,7 @@ use immutable_core::model::RouteId;
 
 use super::{Config, ConfigBuilder, ConfigError};
 use crate::Clients;
+use crate::image_builder::ImageSettings;
 
 impl Config {
     /// A configuration from variables of the environment, with [the credentials that it names](Clients::from_env).
@@ -20,6 +21,7 @@ impl Config {
     /// | `IMMUTABLE_AZURE_ZONES` | [`zones`](ConfigBuilder::zones), with commas; optional |
     /// | `IMMUTABLE_AZURE_IDENTITY` | [`identity`](ConfigBuilder::identity); optional |
     /// | `IMMUTABLE_AZURE_ROUTES` | [`routes`](ConfigBuilder::routes), with commas; optional |
+    /// | `IMMUTABLE_AZURE_GALLERY` | the gallery of [`images`](ConfigBuilder::images); optional |
     /// | `IMMUTABLE_AZURE_PORT` | [`port`](ConfigBuilder::port); optional |
     /// | `IMMUTABLE_AZURE_HEALTH_PATH` | [`health_path`](ConfigBuilder::health_path); optional |
     ///
@@ -50,6 +52,9 @@ fn read(clients: Clients, variable: impl Fn(&str) -> Result<String, VarError>) -
         .routes(routes("IMMUTABLE_AZURE_ROUTES", &list("IMMUTABLE_AZURE_ROUTES")?)?);
     if let Some(identity) = text("IMMUTABLE_AZURE_IDENTITY")? {
         builder = builder.identity(identity);
+    }
+    if let Some(gallery) = text("IMMUTABLE_AZURE_GALLERY")? {
+        builder = builder.images(ImageSettings::new(gallery));
     }
     if let Some(port) = text("IMMUTABLE_AZURE_PORT")? {
         let wrong = |_| ConfigError::new("IMMUTABLE_AZURE_PORT", format!("{port:?} is no port"));

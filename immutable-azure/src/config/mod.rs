@@ -10,10 +10,13 @@ use immutable_core::health::HttpProbe;
 use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
+pub(crate) use names::{is_location, is_resource, is_size};
+
 use crate::Clients;
 use crate::asked::Questions;
 use crate::traffic_switch::Turns;
 
+use crate::image_builder::ImageSettings;
 pub use fleets::Orchestration;
 pub(crate) use fleets::{Boot, Repairs};
 use fleets::{Disk, Exceptions};
@@ -60,6 +63,7 @@ pub struct Config {
     pub(crate) questions: Questions,
     pub(crate) metric_lag: Duration,
     pub(crate) turns: Turns,
+    pub(crate) images: Option<ImageSettings>,
 }
 
 /// What instances are launched with, beside their release.
@@ -111,6 +115,7 @@ impl Config {
             questions: Questions::default(),
             metric_lag: Duration::from_mins(4),
             turns: Turns::default(),
+            images: None,
         })
     }
 
@@ -212,6 +217,12 @@ impl ConfigBuilder {
         self
     }
 
+    /// Where images are kept and how they are built. Without this, none are.
+    pub fn images(mut self, settings: ImageSettings) -> Self {
+        self.0.images = Some(settings);
+        self
+    }
+
     /// The configuration, if it can work.
     ///
     /// # Errors
@@ -237,6 +248,9 @@ impl ConfigBuilder {
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
         hold("metric_lag", config.metric_lag <= Duration::from_hours(1), "must be at most an hour")?;
         hold("drain_time", config.drain_time <= Duration::from_hours(1), "must be at most an hour")?;
+        if let Some(images) = &config.images {
+            images.check(&config.launch.location)?;
+        }
         let path = config.health_path.as_deref().unwrap_or("/");
         hold("health_path", path.starts_with('/'), "must start with a slash")?;
         HttpProbe::get(path).build().map_err(|error| ConfigError::new("health_path", error.to_string()))?;

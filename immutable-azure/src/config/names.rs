@@ -14,7 +14,7 @@ pub(super) fn is_resource_group(text: &str) -> bool {
 }
 
 /// Whether this can be the name of a location, as it is in ids: without spaces.
-pub(super) fn is_location(text: &str) -> bool {
+pub(crate) fn is_location(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
 }
 
@@ -24,14 +24,14 @@ pub(super) fn is_zone(text: &str) -> bool {
 }
 
 /// Whether this can be a size of machines.
-pub(super) fn is_size(text: &str) -> bool {
+pub(crate) fn is_size(text: &str) -> bool {
     let usual = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     !text.is_empty() && text.len() <= 64 && text.chars().all(usual)
 }
 
 /// Whether this can be the id of a resource of this service, and of this type if it is given: `["virtualNetworks", "subnets"]`. Without regard to
 /// the case of what Azure names.
-pub(super) fn is_resource(id: &str, service: &str, kind: Option<&[&str]>) -> bool {
+pub(crate) fn is_resource(id: &str, service: &str, kind: Option<&[&str]>) -> bool {
     let parts: Vec<_> = id.split('/').collect();
     let ["", subscriptions, subscription, groups, group, providers, found, rest @ ..] = parts.as_slice() else {
         return false;

@@ -51,6 +51,7 @@ pub(super) fn make(world: &mut World, machine: &str, body: &mut Value) {
             "diskSizeGB": storage["osDisk"]["diskSizeGB"].as_u64().unwrap_or(30),
             "diskState": "Attached",
             "provisioningState": "Succeeded",
+            "timeCreated": world.timestamp(),
         },
     });
     storage["osDisk"]["name"] = name.into();

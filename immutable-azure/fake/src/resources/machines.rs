@@ -257,7 +257,8 @@ pub(super) fn view(world: &World, id: &str) -> Value {
         "level": if state == "failed" { "Error" } else { "Info" },
         "displayStatus": format!("Provisioning {state}"),
     })];
-    if let Some(why) = world.machines.failed.get(&key(id)) {
+    let failure = world.machines.failed.get(&key(id)).or_else(|| world.why(id).filter(|_| state == "failed"));
+    if let Some(why) = failure {
         statuses[0]["code"] = format!("ProvisioningState/{state}/{}", why.code).into();
         statuses[0]["message"] = why.message.as_str().into();
     }

@@ -27,6 +27,8 @@ pub struct Ran {
     pub output: String,
     /// What it wrote to its standard error.
     pub error: String,
+    /// Whether it has switched its machine off at its end.
+    pub off: bool,
 }
 
 /// Says what a script does, given its machine and itself. None: it never ends.
@@ -128,6 +130,7 @@ fn run(world: &mut World, id: &str, machine: &str, script: &str) {
             return;
         }
         let ended = world.timestamp();
+        let mut is_off = false;
         // It may have been run again since.
         let view = world.run_commands.views.get_mut(&key(&id)).filter(|view| view["startTime"] == began);
         if let Some(view) = view {
@@ -139,9 +142,13 @@ fn run(world: &mut World, id: &str, machine: &str, script: &str) {
             .into();
             view["endTime"] = ended.into();
             let ran = ran.unwrap_or_default();
+            is_off = ran.off;
             view["exitCode"] = ran.exit_code.into();
             view["output"] = end_of(&ran.output).into();
             view["error"] = end_of(&ran.error).into();
+        }
+        if is_off {
+            machines::set_power(world, &machine, "stopped");
         }
         world.settle(Some(&id));
     });

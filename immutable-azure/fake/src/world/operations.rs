@@ -139,6 +139,12 @@ impl World {
         here.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Why the last change of a resource failed, if one has.
+    pub(crate) fn why(&self, target: &str) -> Option<&Failure> {
+        let here = self.operations.all.values().filter(|one| one.target.eq_ignore_ascii_case(target));
+        here.filter(|one| one.error.is_some()).max_by_key(|one| one.ended.clone())?.error.as_ref()
+    }
+
     /// Ends an operation, and says on its resource how it went.
     fn finish(&mut self, name: &str, result: Result<Value, Failure>) {
         let Operation { target, deletes, .. } = &self.operations.all[name];

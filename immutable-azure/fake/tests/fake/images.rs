@@ -116,12 +116,19 @@ async fn what_is_not_to_go_with_its_machine_is_left() {
         assert_eq!(disk["managedBy"], fake.id(BUILDER));
         let disk = format!("Microsoft.Compute/disks/{}", disk["name"].as_str().unwrap());
         assert_eq!(send(&fake, "DELETE", &disk, None).await.code(), (409, "OperationNotAllowed"));
+        let interface = all(&fake, "Microsoft.Network/networkInterfaces").await.remove(0);
+        let interface = interface["id"].as_str().unwrap().split_once("/providers/").unwrap().1;
+        assert_eq!(send(&fake, "DELETE", interface, None).await.code(), (400, "NicInUse"));
         ask(&fake, "DELETE", BUILDER, None).await;
         fake.skip(HOUR);
         let disks = all(&fake, "Microsoft.Compute/disks").await;
         let interfaces = all(&fake, "Microsoft.Network/networkInterfaces").await;
         assert_eq!((disks.len(), interfaces.len()), (left, left), "{option}");
         assert!(disks.iter().all(|disk| disk["properties"]["diskState"] == "Unattached"));
+        for interface in interfaces {
+            ask(&fake, "DELETE", interface["id"].as_str().unwrap().split_once("/providers/").unwrap().1, None).await;
+        }
+        assert!(all(&fake, "Microsoft.Network/networkInterfaces").await.is_empty());
         ask(&fake, "DELETE", &disk, None).await;
         assert!(all(&fake, "Microsoft.Compute/disks").await.is_empty());
     }
@@ -166,6 +173,8 @@ async fn a_machine_without_room_is_there_and_failed() {
     let made = ask(&fake, "PUT", BUILDER, Some(builder("Delete"))).await;
     assert_eq!(status(&fake, &made).await["error"]["code"], "AllocationFailed");
     assert_eq!(read(&fake, BUILDER).await["properties"]["provisioningState"], "Failed");
+    let view = read(&fake, &format!("{BUILDER}/instanceView")).await;
+    assert_eq!(view["statuses"][0]["code"], "ProvisioningState/failed/AllocationFailed");
     fake.set_out_of_stock("", false);
     fake.set_quota(Some(1));
     let other = send(&fake, "PUT", "Microsoft.Compute/virtualMachines/other", Some(builder("Delete"))).await;

@@ -41,7 +41,7 @@ async fn a_script_says_what_the_test_has_it_say() {
         let fake = workshop().await;
         fake.on_run_command(|machine, script| {
             let output = format!("{}: {script}", machine["name"].as_str().unwrap());
-            Some(Ran { exit_code: 3, output, error: "x".repeat(5000) })
+            Some(Ran { exit_code: 3, output, error: "x".repeat(5000), ..Ran::default() })
         });
         let put = ask(&fake, "PUT", COMMAND, Some(command(is_async, 7200))).await;
         assert_eq!((put.status, put.body["properties"].get("protectedParameters")), (201, None));
@@ -69,6 +69,16 @@ async fn a_script_ends_by_itself_or_by_its_limit_or_never() {
     fake.kill(BUILDER);
     fake.skip(HOUR * 24);
     assert_eq!(view(&fake).await["executionState"], "Running", "nobody is there to say otherwise");
+}
+
+#[tokio::test]
+async fn a_script_can_switch_its_machine_off() {
+    let fake = workshop().await;
+    fake.on_run_command(|_, _| Some(Ran { off: true, ..Ran::default() }));
+    ask(&fake, "PUT", COMMAND, Some(command(true, 7200))).await;
+    fake.skip(HOUR);
+    assert_eq!(view(&fake).await["executionState"], "Succeeded");
+    assert_eq!(read(&fake, &format!("{BUILDER}/instanceView")).await["statuses"][1]["code"], "PowerState/stopped");
 }
 
 #[tokio::test]

@@ -1,0 +1,81 @@
+//! The actions that images need: these are enough, and each of them is needed. The fake checks every request.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use immutable_azure_fake::Options;
+use immutable_core::provider::{ImageBuilder as _, Progress, ProviderError};
+use serde_json::json;
+
+use crate::world::{World, cx};
+
+/// All actions that a come and go of an image takes. That on the base is needed where it is in a gallery.
+const ACTIONS: [&str; 20] = [
+    "Microsoft.Compute/disks/delete",
+    "Microsoft.Compute/disks/read",
+    "Microsoft.Compute/galleries/images/read",
+    "Microsoft.Compute/galleries/images/versions/delete",
+    "Microsoft.Compute/galleries/images/versions/read",
+    "Microsoft.Compute/galleries/images/versions/write",
+    "Microsoft.Compute/galleries/images/write",
+    "Microsoft.Compute/virtualMachineScaleSets/read",
+    "Microsoft.Compute/virtualMachines/deallocate/action",
+    "Microsoft.Compute/virtualMachines/delete",
+    "Microsoft.Compute/virtualMachines/generalize/action",
+    "Microsoft.Compute/virtualMachines/read",
+    "Microsoft.Compute/virtualMachines/runCommands/delete",
+    "Microsoft.Compute/virtualMachines/runCommands/read",
+    "Microsoft.Compute/virtualMachines/runCommands/write",
+    "Microsoft.Compute/virtualMachines/write",
+    "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+    "Microsoft.Network/networkInterfaces/delete",
+    "Microsoft.Network/networkInterfaces/read",
+    "Microsoft.Network/virtualNetworks/subnets/join/action",
+];
+
+/// An image is built past what a failed start has left and an agent that was not well, and removed, by somebody who may take these actions; or
+/// the first thing that goes wrong is told.
+async fn come_and_go(actions: BTreeSet<String>) -> Result<(), String> {
+    let world = World::with(Options { actions: Some(actions), ..Options::default() });
+    let identity = world.fake.id("Microsoft.ManagedIdentity/userAssignedIdentities/builder");
+    let (images, spec) = (world.images_with(world.settings().identity(identity)), world.spec("true"));
+    let recipe = immutable_core::model::Fingerprint::of("unknown").short();
+    let old = json!({ "properties": { "timeCreated": "2026-01-02T03:04:05Z" } });
+    world.fake.put(&format!("Microsoft.Compute/disks/im-web-{recipe}-b"), old);
+    world.next_build(crate::world::Outcome::Deaf);
+    let mut is_placed = false;
+    let image = until_done(async || {
+        if let (false, Some(builder)) = (is_placed, world.builders().first()) {
+            is_placed = true;
+            let name = builder["name"].as_str().unwrap();
+            world.fake.put(&format!("Microsoft.Network/networkInterfaces/{name}-old"), json!({}));
+        }
+        images.ensure(&cx(), &spec).await
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_done(async || images.ensure(&cx(), &spec).await).await?;
+    until_done(async || images.remove(&cx(), &image).await).await
+}
+
+async fn until_done<T>(mut call: impl AsyncFnMut() -> Result<Progress<T>, ProviderError>) -> Result<T, String> {
+    for _ in 0..500 {
+        if let Progress::Done(done) = call().await.map_err(|error| error.to_string())? {
+            return Ok(done);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never done");
+}
+
+#[tokio::test]
+async fn the_actions_are_enough_and_each_is_needed() {
+    let all: BTreeSet<String> = ACTIONS.map(str::to_owned).into();
+    assert_eq!(come_and_go(all.clone()).await, Ok(()));
+    for missing in &all {
+        let mut rest = all.clone();
+        rest.remove(missing);
+        let told = come_and_go(rest).await.expect_err(missing);
+        assert!(told.contains(missing.as_str()), "{missing} is not named: {told}");
+    }
+}
