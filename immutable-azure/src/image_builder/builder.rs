@@ -58,15 +58,21 @@ impl Builder {
         let codes = || properties["instanceView"]["statuses"].as_array().into_iter().flatten();
         let power = codes().filter_map(|status| status["code"].as_str()?.strip_prefix("PowerState/")).next_back();
         let state = properties["provisioningState"].as_str();
-        let created = properties["timeCreated"].as_str().and_then(|at| at.parse().ok()).ok_or_else(|| {
-            let problem = format!("machine {name} does not say when it was made");
-            ProviderError::new(ErrorKind::Internal, operation, problem).without_effect()
-        })?;
+        let standing = Standing::of(state);
+        let created = match properties["timeCreated"].as_str().map(str::parse) {
+            Some(Ok(created)) => created,
+            // One that could not be made.
+            None if standing == Standing::Failed => Timestamp::UNIX_EPOCH,
+            _ => {
+                let problem = format!("machine {name} does not say when it was made");
+                return Err(ProviderError::new(ErrorKind::Internal, operation, problem).without_effect());
+            }
+        };
         Ok(Some(Self {
             name: name.to_owned(),
             record,
             created,
-            standing: Standing::of(state),
+            standing,
             is_deleting: state.is_some_and(|state| state.eq_ignore_ascii_case("Deleting")),
             power: match power {
                 Some("running") => Power::Running,
@@ -96,14 +102,12 @@ impl Builder {
 
     /// Why it could not be made.
     pub(super) fn failure(&self, operation: &'static str) -> ProviderError {
-        match &self.complaint {
+        if let Some(complaint) = &self.complaint {
             // It is there until it is ended, which this call has begun.
-            Some(complaint) => of_operation(operation, Effect::Unknown, complaint),
-            None => {
-                let problem = format!("builder {} could not be started, and Azure does not say why", self.name);
-                ProviderError::new(ErrorKind::Unavailable, operation, problem)
-            }
+            return of_operation(operation, Effect::Unknown, complaint);
         }
+        let problem = format!("builder {} could not be started, and Azure does not say why", self.name);
+        ProviderError::new(ErrorKind::Unavailable, operation, problem)
     }
 }
 

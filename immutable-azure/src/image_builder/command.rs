@@ -147,7 +147,22 @@ async fn forget(site: &Site<'_>, builder: &Builder, name: &str) -> Result<(), Pr
 
 #[cfg(test)]
 mod tests {
+    use immutable_core::provider::Layer;
+    use immutable_guest::testkit::{Machine, NONCE};
+
     use super::*;
+    use crate::startup::AZURE;
+
+    #[test]
+    fn what_a_build_says_is_where_it_is_listened_to() {
+        let machine = Machine::new(&AZURE);
+        let said = machine.path("said");
+        machine.program("tee", &format!("echo \"$@\" >>{0}; cat >>{0}", said.display()));
+        machine.build(vec![Layer::Script("mkdir bin; touch bin/app; chmod +x bin/app".to_owned())], &["bin/app"]);
+        let said = machine.read("said");
+        assert!(said.lines().any(|line| line == format!("-a {SAID}")), "{said}");
+        assert!(matches!(Signal::read(&said, NONCE), Some(Signal::Done(_))), "{said}");
+    }
 
     #[test]
     fn the_command_that_seals_is_one_word_for_the_shell() {

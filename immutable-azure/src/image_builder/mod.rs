@@ -40,7 +40,7 @@ const LIST: &str = "list images";
 const REMOVE: &str = "remove an image";
 
 /// When to ask again about a build: a machine takes minutes, an image as well.
-const FOR_A_BUILD: Duration = Duration::from_secs(10);
+const FOR_A_BUILD: Duration = Duration::from_secs(5);
 
 /// How images are built on machines of Azure.
 pub(crate) const BUILDS: Builds = Builds {
@@ -238,7 +238,7 @@ async fn build_on(site: &Site<'_>, next: Next, builder: &Builder) -> Result<Prog
             }
             let action = if next == Next::Deallocate { "deallocate" } else { "generalize" };
             builder::act(site, builder, action).await?;
-            Ok(pending(format!("builder {name} to be ready to {action}")))
+            Ok(pending(format!("builder {name} to be {action}d")))
         }
         Next::Make => artifact::make(site, builder).await,
         Next::Failed => end_with(site, builder, builder.failure(ENSURE)).await,

@@ -120,8 +120,8 @@ mod tests {
         }
     }
 
-    fn read(tags: Value) -> Result<Option<Record>, String> {
-        Record::read("test", "it", &tags, BUILDER).map_err(|error| error.to_string())
+    fn read(tags: impl Into<Value>) -> Result<Option<Record>, String> {
+        Record::read("test", "it", &tags.into(), BUILDER).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -129,16 +129,16 @@ mod tests {
         for record in [record(0), record(5), record(MOST_PARENTS), Record { commit: None, ..record(1) }] {
             let tags = record.tags(BUILDER);
             assert!(tags.len() <= 15 && tags.values().all(|value| value.as_str().unwrap().len() <= 256), "{tags:?}");
-            assert_eq!(read(tags.clone().into()), Ok(Some(record.clone())));
+            assert_eq!(read(tags.clone()), Ok(Some(record.clone())));
             let upper: Map<_, _> = tags.into_iter().map(|(name, value)| (name.to_uppercase(), value)).collect();
-            assert_eq!(read(upper.into()), Ok(Some(record)));
+            assert_eq!(read(upper), Ok(Some(record)));
         }
     }
 
     #[test]
     fn what_has_another_role_is_none_and_what_was_changed_is_an_error() {
         assert_eq!(read(Value::Null), Ok(None));
-        assert_eq!(read(record(1).tags(IMAGE).into()), Ok(None));
+        assert_eq!(read(record(1).tags(IMAGE)), Ok(None));
         for (key, value) in
             [(IMAGE_OF, "A b"), (RECIPE, "0"), ("immutable-parents-0", "0123"), (NONCE, ""), (VERSION, "")]
         {
@@ -148,7 +148,7 @@ mod tests {
             } else {
                 tags.insert(key.to_owned(), value.into())
             };
-            assert!(read(tags.into()).unwrap_err().contains(key), "{key}");
+            assert!(read(tags).unwrap_err().contains(key), "{key}");
         }
     }
 }

@@ -10,7 +10,7 @@ use immutable_core::model::{Fingerprint, Image};
 use immutable_core::provider::{Effect, ErrorKind, ImageBuilder as _, ImageSpec, Progress};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use world::{BASE, GALLERY, Outcome, World, build, cut, cx, remove};
+use world::{BASE, GALLERY, Outcome, World, build, cut, cx, remove, spec};
 
 /// The resource of an image, named from its type on.
 fn place(image: &Image) -> &str {
@@ -20,7 +20,7 @@ fn place(image: &Image) -> &str {
 #[tokio::test]
 async fn an_image_is_built_once_and_nothing_else_is_left() {
     let world = World::new();
-    let mut spec = world.spec("true");
+    let mut spec = self::spec("true");
     let image = build(&world.images(), &spec).await.unwrap();
     assert_eq!(image.parents, [Fingerprint::of(BASE)]);
     assert_eq!((image.labels.version.as_str(), image.labels.commit.as_deref()), ("1.0.0", Some("abc")));
@@ -40,7 +40,7 @@ async fn an_image_is_built_once_and_nothing_else_is_left() {
     spec.recipe.base = Some(image.clone());
     let child = build(&world.images(), &spec).await.unwrap();
     assert_eq!(child.parents, [image.fingerprint, image.parents[0]]);
-    let third = build(&world.images(), &world.spec("third")).await.unwrap();
+    let third = build(&world.images(), &self::spec("third")).await.unwrap();
     let listed = world.images().list(&cx(), &spec.service).await.unwrap();
     assert!(listed.len() == 3 && [&image, &child, &third].iter().all(|one| listed.contains(one)), "{listed:?}");
     assert_eq!(world.images().list(&cx(), &"other".parse().unwrap()).await.unwrap(), []);
@@ -55,7 +55,7 @@ async fn a_builder_has_no_way_in_and_is_what_the_settings_say() {
     let settings = world.settings().vm_size("Standard_B4ms").identity(&identity).subnet(&subnet);
     let settings = settings.replicas(3).keep_for(std::time::Duration::from_hours(48));
     let images = world.images_with(settings);
-    let spec = world.spec("true");
+    let spec = self::spec("true");
     let (image, builder) = tokio::join!(build(&images, &spec), world.builder());
     let image = image.unwrap();
     assert_eq!(builder["properties"]["hardwareProfile"]["vmSize"], "Standard_B4ms");
@@ -63,8 +63,8 @@ async fn a_builder_has_no_way_in_and_is_what_the_settings_say() {
     let login = &builder["properties"]["osProfile"]["linuxConfiguration"];
     assert_eq!(login["disablePasswordAuthentication"], true);
     assert_eq!(builder["properties"]["osProfile"].get("adminPassword"), None);
-    let put = world.fake.exchanges().into_iter();
-    let put = put.filter(|one| one.operation == "PUT Microsoft.Compute/virtualMachines").next_back().unwrap().request;
+    let mut put = world.fake.exchanges().into_iter();
+    let put = put.rfind(|one| one.operation == "PUT Microsoft.Compute/virtualMachines").unwrap().request;
     let interface = &put["properties"]["networkProfile"]["networkInterfaceConfigurations"][0]["properties"];
     let address = &interface["ipConfigurations"][0]["properties"];
     assert_eq!((&address["subnet"]["id"], address.get("publicIPAddressConfiguration")), (&json!(subnet), None));
@@ -81,7 +81,7 @@ async fn all_that_is_said_is_what_the_vendor_understands() {
     let identity = world.fake.id("Microsoft.ManagedIdentity/userAssignedIdentities/builder");
     let settings = world.settings().identity(identity).keep_for(std::time::Duration::from_hours(48));
     let images = world.images_with(settings);
-    let image = build(&images, &world.spec("true")).await.unwrap();
+    let image = build(&images, &spec("true")).await.unwrap();
     remove(&images, &image).await.unwrap();
     assert_eq!(world.fake.unlike_models(), [""; 0]);
 }
@@ -89,7 +89,7 @@ async fn all_that_is_said_is_what_the_vendor_understands() {
 #[tokio::test]
 async fn two_drivers_at_once_build_one_image_and_end_its_builder() {
     let world = World::new();
-    let (one, two, spec) = (world.images(), world.images(), world.spec("true"));
+    let (one, two, spec) = (world.images(), world.images(), spec("true"));
     let other_labels = ImageSpec { version: "1.0.1".to_owned(), commit: None, ..spec.clone() };
     let (one, two) = tokio::join!(build(&one, &spec), build(&two, &other_labels));
     let image = one.unwrap();
@@ -101,12 +101,12 @@ async fn two_drivers_at_once_build_one_image_and_end_its_builder() {
 async fn a_step_that_fails_ends_the_builder_and_is_named() {
     let world = World::new();
     world.next_build(Outcome::Fails("layers[0]".to_owned()));
-    let error = build(&world.images(), &world.spec("false")).await.unwrap_err();
+    let error = build(&world.images(), &spec("false")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     assert!(error.to_string().contains("layers[0] with status 1"), "{error}");
     assert_eq!(world.left().await, [""; 0]);
     // What was wrong lay outside of the recipe, and is mended.
-    let image = build(&world.images(), &world.spec("false")).await.unwrap();
+    let image = build(&world.images(), &spec("false")).await.unwrap();
     assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
@@ -114,7 +114,7 @@ async fn a_step_that_fails_ends_the_builder_and_is_named() {
 async fn a_builder_whose_agent_is_not_well_is_asked_again() {
     let world = World::new();
     world.next_build(Outcome::Deaf);
-    let image = build(&world.images(), &world.spec("true")).await.unwrap();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
     assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
@@ -122,7 +122,7 @@ async fn a_builder_whose_agent_is_not_well_is_asked_again() {
 async fn a_builder_that_cannot_be_made_into_a_pattern_makes_no_image() {
     let world = World::new();
     world.next_build(Outcome::Unsealed);
-    let error = build(&world.images(), &world.spec("true")).await.unwrap_err();
+    let error = build(&world.images(), &spec("true")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert!(error.to_string().contains("could not be made into a pattern: systemd-run: no"), "{error}");
     assert_eq!(world.left().await, [""; 0]);
@@ -136,7 +136,7 @@ async fn a_builder_that_never_says_anything_of_its_own_is_ended_at_its_deadline(
         for _ in 0..9 {
             world.next_build(outcome.clone());
         }
-        let spec = world.spec("sleep infinity");
+        let spec = self::spec("sleep infinity");
         let at = |minutes: i64| {
             let images = world.images();
             images.with_clock(move || Timestamp::now() + SignedDuration::from_mins(minutes))
@@ -159,11 +159,11 @@ async fn a_builder_that_somebody_stops_is_ended_and_told() {
     let world = World::new();
     world.next_build(Outcome::Silent);
     while world.builders().is_empty() {
-        world.images().ensure(&cx(), &world.spec("true")).await.unwrap();
+        world.images().ensure(&cx(), &spec("true")).await.unwrap();
     }
     let builder = world.builder().await;
     assert!(world.fake.kill(builder["id"].as_str().unwrap()));
-    let error = world.images().ensure(&cx(), &world.spec("true")).await.unwrap_err();
+    let error = world.images().ensure(&cx(), &spec("true")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("was stopped before it was done"), "{error}");
     assert_eq!(world.left().await, [""; 0]);
@@ -173,11 +173,11 @@ async fn a_builder_that_somebody_stops_is_ended_and_told() {
 async fn a_builder_that_is_off_without_being_sealed_makes_no_image() {
     let world = World::new();
     while world.builders().first().is_none_or(|one| one["tags"].get("immutable-content").is_none()) {
-        world.images().ensure(&cx(), &world.spec("true")).await.unwrap();
+        world.images().ensure(&cx(), &spec("true")).await.unwrap();
     }
     let builder = world.builder().await;
     assert!(world.fake.kill(builder["id"].as_str().unwrap()));
-    let error = world.images().ensure(&cx(), &world.spec("true")).await.unwrap_err();
+    let error = world.images().ensure(&cx(), &spec("true")).await.unwrap_err();
     assert!(error.to_string().contains("was stopped before it was done"), "{error}");
     assert_eq!(world.left().await, [""; 0]);
 }
@@ -190,7 +190,7 @@ async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     }
     let begin = async |images: GalleryImageBuilder, script: &str, count: usize| {
         for _ in 0..100 {
-            images.ensure(&cx(), &world.spec(script)).await.unwrap();
+            images.ensure(&cx(), &spec(script)).await.unwrap();
             if world.builders().len() == count {
                 return;
             }
@@ -201,7 +201,7 @@ async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     begin(world.images(), "second", 2).await;
     world.settle().await;
     let tomorrow = || world.images().with_clock(|| Timestamp::now() + SignedDuration::from_hours(24));
-    tomorrow().ensure(&cx(), &world.spec("third")).await.unwrap();
+    tomorrow().ensure(&cx(), &spec("third")).await.unwrap();
     assert_eq!(world.left().await, [""; 0]);
     begin(tomorrow(), "third", 1).await;
 }
@@ -209,7 +209,7 @@ async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
 #[tokio::test]
 async fn whoever_crashes_at_any_step_is_followed_by_somebody_who_goes_on() {
     let world = World::new();
-    let spec = world.spec("true");
+    let spec = self::spec("true");
     let mut image = None;
     // Each call gets a little further than the one before, and is made by another driver.
     for polls in 1..400 {
@@ -236,7 +236,7 @@ async fn whoever_crashes_at_any_step_is_followed_by_somebody_who_goes_on() {
 #[tokio::test]
 async fn answers_that_are_lost_and_requests_that_are_throttled_make_no_second_image() {
     let world = World::new();
-    let spec = world.spec("true");
+    let spec = self::spec("true");
     for change in [
         "PUT Microsoft.Compute/galleries/images",
         "PUT Microsoft.Compute/virtualMachines",
@@ -266,7 +266,7 @@ async fn answers_that_are_lost_and_requests_that_are_throttled_make_no_second_im
 async fn a_shortage_is_told_as_one_and_leaves_nothing() {
     let world = World::new();
     world.fake.set_out_of_stock("", true);
-    let error = build(&world.images(), &world.spec("true")).await.unwrap_err();
+    let error = build(&world.images(), &spec("true")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Capacity);
     assert!(error.to_string().contains("AllocationFailed"), "{error}");
     assert_eq!(world.left().await, [""; 0]);
@@ -277,17 +277,21 @@ async fn an_image_that_could_not_be_copied_is_told_and_taken_away_and_made_again
     let world = World::new();
     let versions = "PUT Microsoft.Compute/galleries/images/versions";
     world.fake.fail_next_operation(versions, "ReplicationFailed", "no room in westeurope");
-    let spec = world.spec("true");
-    let mut told = None;
-    let mut image = None;
+    let spec = self::spec("true");
+    let (mut told, mut image, mut failed) = (None, None, 0);
     while image.is_none() {
+        let state = world.fake.list(&format!("{GALLERY}/images/im-web/versions/")).into_values().next();
+        if state.is_some_and(|version| version["properties"]["provisioningState"] == "Failed") {
+            assert_eq!(world.images().list(&cx(), &spec.service).await.unwrap(), []);
+            failed += 1;
+        }
         match world.images().ensure(&cx(), &spec).await {
             Ok(Progress::Done(done)) => image = Some(done),
             Ok(Progress::Pending { .. }) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
             Err(error) => told = Some(error),
         }
-        assert!(image.is_some() || world.images().list(&cx(), &spec.service).await.unwrap().is_empty());
     }
+    assert_ne!(failed, 0);
     let told = told.unwrap();
     assert_eq!(told.kind(), ErrorKind::Unavailable);
     assert!(told.to_string().contains("westeurope is Failed"), "{told}");
@@ -298,7 +302,7 @@ async fn an_image_that_could_not_be_copied_is_told_and_taken_away_and_made_again
 #[tokio::test]
 async fn what_a_failed_start_has_left_is_taken_away_before_the_next() {
     let world = World::new();
-    let spec = world.spec("true");
+    let spec = self::spec("true");
     let first = build(&world.images(), &spec).await.unwrap();
     world.settle().await;
     let name = format!("im-web-{}-b", first.fingerprint.short());
@@ -323,7 +327,7 @@ async fn what_a_failed_start_has_left_is_taken_away_before_the_next() {
 #[tokio::test]
 async fn an_image_that_is_needed_stays_until_it_is_not() {
     let world = World::new();
-    let mut spec = world.spec("true");
+    let mut spec = self::spec("true");
     let image = build(&world.images(), &spec).await.unwrap();
     spec.recipe.base = Some(image.clone());
     let child = build(&world.images(), &spec).await.unwrap();
@@ -351,7 +355,7 @@ async fn an_image_that_is_needed_stays_until_it_is_not() {
 #[tokio::test]
 async fn an_image_of_somebody_else_is_not_removed_nor_taken_for_ours() {
     let world = World::new();
-    let image = build(&world.images(), &world.spec("true")).await.unwrap();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
     let theirs = GalleryImageBuilder::base(BASE).unwrap();
     let elsewhere = GalleryImageBuilder::base(&image.id.as_str().replace("/golden/", "/silver/")).unwrap();
     let mistaken = Image { fingerprint: Fingerprint::of("another"), ..image.clone() };
@@ -362,7 +366,7 @@ async fn an_image_of_somebody_else_is_not_removed_nor_taken_for_ours() {
     assert_eq!(world.left().await, [image.id.as_str()]);
 
     world.fake.change(place(&image), |version| version["tags"] = json!({}));
-    let error = build(&world.images(), &world.spec("true")).await.unwrap_err();
+    let error = build(&world.images(), &spec("true")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.to_string().contains("is another one"), "{error}");
 }
@@ -370,12 +374,12 @@ async fn an_image_of_somebody_else_is_not_removed_nor_taken_for_ours() {
 #[tokio::test]
 async fn a_record_that_was_changed_is_an_error_and_not_an_absence() {
     let world = World::new();
-    let image = build(&world.images(), &world.spec("true")).await.unwrap();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
     world.fake.change(place(&image), |version| version["tags"]["immutable-recipe"] = "0".into());
     for error in [
         world.images().find(&cx(), &image.fingerprint).await.unwrap_err(),
         world.images().list(&cx(), &"web".parse().unwrap()).await.unwrap_err(),
-        world.images().ensure(&cx(), &world.spec("true")).await.unwrap_err(),
+        world.images().ensure(&cx(), &spec("true")).await.unwrap_err(),
     ] {
         assert!(error.to_string().contains("immutable-recipe"), "{error}");
     }
@@ -384,11 +388,11 @@ async fn a_record_that_was_changed_is_an_error_and_not_an_absence() {
 #[tokio::test]
 async fn what_cannot_be_used_is_refused_before_a_machine_is_made() {
     let world = World::new();
-    let image = build(&world.images(), &world.spec("true")).await.unwrap();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
     world.settle().await;
     let machines = || world.fake.calls()["PUT Microsoft.Compute/virtualMachines"];
     let before = machines();
-    let mut spec = world.spec("true");
+    let mut spec = self::spec("true");
     let refused = async |images: GalleryImageBuilder, spec: &ImageSpec, words: &str| {
         let error = build(&images, spec).await.unwrap_err();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::None), "{error}");
@@ -409,7 +413,7 @@ async fn what_cannot_be_used_is_refused_before_a_machine_is_made() {
     world.fake.remove(place(&image));
     world.fake.remove(&format!("{GALLERY}/images/im-web"));
     world.fake.remove(GALLERY);
-    refused(world.images(), &world.spec("true"), "is not there: make it first").await;
+    refused(world.images(), &self::spec("true"), "is not there: make it first").await;
     let error = world.images().list(&cx(), &spec.service).await.unwrap_err();
     assert!(error.to_string().contains("is not there: make it first"), "{error}");
 }
@@ -417,11 +421,12 @@ async fn what_cannot_be_used_is_refused_before_a_machine_is_made() {
 #[tokio::test]
 async fn a_definition_for_other_machines_is_not_used() {
     let world = World::new();
-    let image = build(&world.images(), &world.spec("true")).await.unwrap();
-    let arm = build(&world.images_with(world.settings().arm64()), &world.spec("true")).await.unwrap();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
+    let arm = build(&world.images_with(world.settings().arm64()), &spec("true")).await.unwrap();
     assert_ne!(image.id, arm.id, "a definition is for one architecture");
+    world.settle().await;
     world.fake.remove(place(&image));
     world.fake.change(&format!("{GALLERY}/images/im-web"), |one| one["properties"]["hyperVGeneration"] = "V1".into());
-    let error = build(&world.images(), &world.spec("true")).await.unwrap_err();
+    let error = build(&world.images(), &spec("true")).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("is another one"), "{error}");
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use immutable_azure_fake::Options;
+use immutable_core::model::Fingerprint;
 use immutable_core::provider::{ImageBuilder as _, Progress, ProviderError};
 use serde_json::json;
 
-use crate::world::{World, cx};
+use crate::world::{Outcome, World, cx, spec};
 
 /// All actions that a come and go of an image takes. That on the base is needed where it is in a gallery.
 const ACTIONS: [&str; 20] = [
@@ -38,11 +39,11 @@ const ACTIONS: [&str; 20] = [
 async fn come_and_go(actions: BTreeSet<String>) -> Result<(), String> {
     let world = World::with(Options { actions: Some(actions), ..Options::default() });
     let identity = world.fake.id("Microsoft.ManagedIdentity/userAssignedIdentities/builder");
-    let (images, spec) = (world.images_with(world.settings().identity(identity)), world.spec("true"));
-    let recipe = immutable_core::model::Fingerprint::of("unknown").short();
+    let (images, spec) = (world.images_with(world.settings().identity(identity)), self::spec("true"));
+    let recipe = Fingerprint::of("unknown").short();
     let old = json!({ "properties": { "timeCreated": "2026-01-02T03:04:05Z" } });
     world.fake.put(&format!("Microsoft.Compute/disks/im-web-{recipe}-b"), old);
-    world.next_build(crate::world::Outcome::Deaf);
+    world.next_build(Outcome::Deaf);
     let mut is_placed = false;
     let image = until_done(async || {
         if let (false, Some(builder)) = (is_placed, world.builders().first()) {

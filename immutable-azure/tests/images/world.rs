@@ -80,17 +80,6 @@ impl World {
         GalleryImageBuilder::new(config.unwrap())
     }
 
-    pub(crate) fn spec(&self, script: &str) -> ImageSpec {
-        let base = Some(GalleryImageBuilder::base(BASE).unwrap());
-        let recipe = Recipe { base, layers: vec![Layer::Script(script.to_owned())], command: vec!["app".to_owned()] };
-        ImageSpec {
-            service: "web".parse().unwrap(),
-            recipe,
-            version: "1.0.0".to_owned(),
-            commit: Some("abc".to_owned()),
-        }
-    }
-
     /// The machines that are there.
     pub(crate) fn builders(&self) -> Vec<Value> {
         let all = self.fake.list("Microsoft.Compute/virtualMachines/").into_values();
@@ -171,6 +160,12 @@ impl TokenCredential for Known {
     ) -> azure_core::Result<AccessToken> {
         Ok(AccessToken::new("of-a-test", OffsetDateTime::now_utc() + azure_core::time::Duration::hours(1)))
     }
+}
+
+pub(crate) fn spec(script: &str) -> ImageSpec {
+    let base = Some(GalleryImageBuilder::base(BASE).unwrap());
+    let recipe = Recipe { base, layers: vec![Layer::Script(script.to_owned())], command: vec!["app".to_owned()] };
+    ImageSpec { service: "web".parse().unwrap(), recipe, version: "1.0.0".to_owned(), commit: Some("abc".to_owned()) }
 }
 
 pub(crate) fn cx() -> OpContext {

@@ -122,6 +122,7 @@ fn put(world: &mut World, call: &Call) -> Result<Answer, Failure> {
     } else {
         // It is there, and never boots.
         machine["properties"]["provisioningState"] = "Creating".into();
+        machine["properties"]["timeCreated"] = world.timestamp().into();
         world.create(&id, machine);
     }
     let target = id.clone();
