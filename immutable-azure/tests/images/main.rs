@@ -204,6 +204,19 @@ async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     tomorrow().ensure(&cx(), &spec("third")).await.unwrap();
     assert_eq!(world.left().await, [""; 0]);
     begin(tomorrow(), "third", 1).await;
+
+    // Whoever has nothing to build does it as well.
+    let world = World::new();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
+    world.settle().await;
+    world.next_build(Outcome::Silent);
+    while world.builders().is_empty() {
+        world.images().ensure(&cx(), &spec("other")).await.unwrap();
+    }
+    world.settle().await;
+    let tomorrow = world.images().with_clock(|| Timestamp::now() + SignedDuration::from_hours(24));
+    assert_eq!(tomorrow.ensure(&cx(), &spec("true")).await.unwrap(), Progress::Done(image.clone()));
+    assert_eq!(world.left().await, [image.id.as_str()]);
 }
 
 #[tokio::test]
