@@ -11,7 +11,9 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::stand::{BALANCER, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until};
+use crate::stand::{
+    BALANCER, PERMISSIONS, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until,
+};
 
 fn to(members: &[&[MemberTarget]]) -> Assignment {
     assignment(&[], members)
@@ -344,4 +346,39 @@ async fn a_steady_pool_is_not_written() {
         make(&switch, &route, key, &to(&[&old])).await.unwrap();
     }
     assert_eq!(stand.writes(), writes);
+}
+
+#[tokio::test]
+async fn no_request_is_lost_when_all_members_change_and_those_in_flight_are_finished() {
+    let stand = Stand::open(Options { operation_time: Duration::from_millis(30), ..quick() }).await;
+    let (switch, red) = (LoadBalancerSwitch::new(stand.config().build().unwrap()), stand.route("red"));
+    let (old, new) = (stand.machines("web-old"), stand.machines("web-new"));
+    make(&switch, &red, "open", &to(&[&old])).await.unwrap();
+    stand.fake.begin_request(red.as_str()).unwrap();
+    let expected = look(&switch, &red).await.version;
+    while call(&switch, &red, "move", &to(&[&new]), &expected).await.unwrap() != Progress::Done(()) {
+        stand.fake.request(red.as_str()).unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..6 {
+        assert!(stand.fake.request(red.as_str()).unwrap().contains("im-web-new_"));
+    }
+    stand.fake.finish_request().unwrap();
+}
+
+#[tokio::test]
+async fn each_permission_is_needed() {
+    for missing in [None].into_iter().chain(PERMISSIONS.map(Some)) {
+        let (stand, switch, route) = open().await;
+        let all = PERMISSIONS.into_iter().filter(|action| Some(*action) != missing).map(str::to_owned);
+        stand.fake.set(|options| options.actions = Some(all.collect()));
+        let wanted = to(&[&stand.machines("web-old")]);
+        let expected = switch.observe(&OpContext::standalone("look"), &route).await.map(|state| state.version);
+        let done = match expected {
+            Ok(expected) => again(&switch, &route, "open", &wanted, &expected).await,
+            Err(error) => Err(error),
+        };
+        let expected = missing.map_or(Ok(()), |_| Err(ErrorKind::PermissionDenied));
+        assert_eq!(done.map_err(|error| error.kind()), expected, "{missing:?}");
+    }
 }

@@ -101,6 +101,15 @@ impl Stand {
     }
 }
 
+/// All that changes of a pool need.
+pub(crate) const PERMISSIONS: [&str; 5] = [
+    "Microsoft.Network/loadBalancers/backendAddressPools/write",
+    "Microsoft.Network/loadBalancers/loadBalancingRules/health/action",
+    "Microsoft.Network/loadBalancers/read",
+    "Microsoft.Network/locations/operationResults/read",
+    "Microsoft.Network/virtualNetworks/joinLoadBalancer/action",
+];
+
 /// The write of a pool, as the fake counts it.
 pub(crate) const PUT_POOL: &str = "PUT Microsoft.Network/loadBalancers/backendAddressPools";
 
@@ -152,7 +161,7 @@ fn target(interface: &Value, fleet: &str) -> Option<MemberTarget> {
     is_of.then(|| MemberTarget { instance, fleet: self::fleet(fleet), endpoint })
 }
 
-/// A balancer with three pools: `blue` and `red` with a rule and a probe each, `green` without.
+/// A balancer with four pools: `blue`, `red` and `black` with a public address, a rule and a probe each, `green` without.
 fn balancer(fake: &Fake) -> Value {
     let part = |part: &str| json!({ "id": fake.id(&format!("{BALANCER}/{part}")) });
     let rule = |name: &str, port: u16| {
@@ -162,12 +171,14 @@ fn balancer(fake: &Fake) -> Value {
                 "protocol": "Tcp",
                 "frontendPort": port,
                 "backendPort": 8080,
-                "frontendIPConfiguration": part("frontendIPConfigurations/front"),
+                "frontendIPConfiguration": part(&format!("frontendIPConfigurations/{name}")),
                 "backendAddressPool": part(&format!("backendAddressPools/{name}")),
                 "probe": part("probes/http"),
             },
         })
     };
+    let front =
+        |name: &str| json!({ "name": name, "properties": { "publicIPAddress": { "id": public_address(fake, name) } } });
     let network = json!({ "id": fake.id("Microsoft.Network/virtualNetworks/net") });
     let foreign = json!({ "name": "somebody", "properties": { "ipAddress": "10.0.0.9", "virtualNetwork": network } });
     json!({
@@ -175,19 +186,25 @@ fn balancer(fake: &Fake) -> Value {
         "tags": { "owner": "somebody" },
         "properties": {
             "resourceGuid": "00000000-0000-4000-8000-000000000001",
-            "frontendIPConfigurations": [{ "name": "front", "properties": { "privateIPAllocationMethod": "Dynamic" } }],
+            "frontendIPConfigurations": [front("blue"), front("red"), front("black")],
             "backendAddressPools": [
                 { "name": "blue", "properties": { "loadBalancerBackendAddresses": [foreign], "syncMode": "Manual" } },
                 { "name": "green", "properties": {} },
                 { "name": "red", "properties": {} },
+                { "name": "black", "properties": {} },
             ],
-            "loadBalancingRules": [rule("blue", 80), rule("red", 81)],
+            "loadBalancingRules": [rule("blue", 80), rule("red", 81), rule("black", 82)],
             "probes": [{
                 "name": "http",
                 "properties": { "protocol": "Tcp", "port": 8080, "intervalInSeconds": 5, "probeThreshold": 1 },
             }],
         },
     })
+}
+
+/// The public address of a pool.
+pub(crate) fn public_address(fake: &Fake, pool: &str) -> String {
+    fake.id(&format!("Microsoft.Network/publicIPAddresses/{pool}"))
 }
 
 pub(crate) fn fleet(name: &str) -> FleetId {

@@ -9,20 +9,28 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::stand::{PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until};
+use crate::stand::{
+    PERMISSIONS, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, public_address, quick, until,
+};
 
 const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
 const PUT: &str = "PUT Microsoft.Network/trafficManagerProfiles";
 
 /// Two slots, and an endpoint of somebody else's.
-fn profile(ttl: u64) -> Value {
-    let endpoint = |name: &str, status: &str| {
+fn profile(stand: &Stand, ttl: u64) -> Value {
+    let endpoint = |name: &str, pool: &str| {
+        let address = public_address(&stand.fake, pool);
         json!({
             "name": name,
-            "type": "Microsoft.Network/trafficManagerProfiles/externalEndpoints",
-            "properties": { "target": format!("{name}.example.com"), "endpointStatus": status, "weight": 5 },
+            "type": "Microsoft.Network/trafficManagerProfiles/azureEndpoints",
+            "properties": { "targetResourceId": address, "endpointStatus": "Disabled", "weight": 5 },
         })
     };
+    let legacy = json!({
+        "name": "legacy",
+        "type": "Microsoft.Network/trafficManagerProfiles/externalEndpoints",
+        "properties": { "target": "legacy.example.com", "endpointStatus": "Enabled", "weight": 5 },
+    });
     json!({
         "location": "global",
         "tags": { "owner": "somebody" },
@@ -30,7 +38,7 @@ fn profile(ttl: u64) -> Value {
             "trafficRoutingMethod": "Weighted",
             "dnsConfig": { "relativeName": "web", "ttl": ttl },
             "monitorConfig": { "protocol": "HTTP", "port": 80, "path": "/healthz" },
-            "endpoints": [endpoint("one", "Disabled"), endpoint("two", "Disabled"), endpoint("legacy", "Enabled")],
+            "endpoints": [endpoint("one", "red"), endpoint("two", "black"), legacy],
         },
     })
 }
@@ -44,7 +52,7 @@ struct Profile {
 impl Profile {
     async fn open(ttl: u64) -> Self {
         let stand = Stand::open(quick()).await;
-        stand.fake.put(PROFILE, profile(ttl));
+        stand.fake.put(PROFILE, profile(&stand, ttl));
         let route = stand.fake.id(PROFILE).parse().unwrap();
         Self { switch: switch(&stand), stand, route }
     }
@@ -74,7 +82,7 @@ impl Profile {
 /// A switch of a process of its own.
 fn switch(stand: &Stand) -> TrafficManagerSwitch {
     let slot = |endpoint: &str, pool| Slot { endpoint: endpoint.into(), pool: stand.route(pool) };
-    TrafficManagerSwitch::new(stand.config().build().unwrap(), [slot("one", "red"), slot("two", "green")]).unwrap()
+    TrafficManagerSwitch::new(stand.config().build().unwrap(), [slot("one", "red"), slot("two", "black")]).unwrap()
 }
 
 const OLD: &[(&str, u16)] = &[("web-old", 10_000)];
@@ -102,7 +110,7 @@ async fn fleets_share_by_weights_each_in_a_slot_of_its_own_and_nothing_else_chan
     let state = look(switch, route).await;
     assert_eq!(state.split, assignment(BOTH, &[]).split);
     assert_eq!((state.members.len(), at.endpoints()), (6, [enabled(900), enabled(100)]));
-    assert_eq!((at.stand.entries("red").len(), at.stand.entries("green").len()), (3, 3));
+    assert_eq!((at.stand.entries("red").len(), at.stand.entries("black").len()), (3, 3));
 
     make(switch, route, "close", &assignment(&[], &[])).await.unwrap();
     let state = look(switch, route).await;
@@ -316,11 +324,11 @@ async fn a_slot_is_free_when_its_members_are_out() {
     assert!(matches!(&waits, Progress::Pending { note, .. } if note.contains("slot")), "{waits:?}");
     let config = at.stand.config().drain_time(Duration::ZERO).build().unwrap();
     let slot = |endpoint: &str, pool| Slot { endpoint: endpoint.into(), pool: at.stand.route(pool) };
-    let switch = TrafficManagerSwitch::new(config, [slot("one", "red"), slot("two", "green")]).unwrap();
+    let switch = TrafficManagerSwitch::new(config, [slot("one", "red"), slot("two", "black")]).unwrap();
     make(&switch, route, "third", &wanted).await.unwrap();
     assert_eq!(look(&switch, route).await.split, wanted.split);
     let addresses: Vec<_> =
-        at.stand.entries("green").iter().map(|entry| entry["properties"]["ipAddress"].clone()).collect();
+        at.stand.entries("black").iter().map(|entry| entry["properties"]["ipAddress"].clone()).collect();
     assert_eq!(addresses, [third[0].endpoint.host()]);
 }
 
@@ -374,5 +382,43 @@ async fn slots_that_cannot_work_are_no_switch() {
         let error = TrafficManagerSwitch::new(stand.config().build().unwrap(), slots).unwrap_err();
         assert_eq!(error.field(), "slots");
         assert!(error.to_string().contains(problem), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_is_lost_when_all_traffic_moves() {
+    let at = Profile::open(1).await;
+    let (switch, route) = (&at.switch, &at.route);
+    at.change("/properties/endpoints/2/properties/endpointStatus", json!("Disabled"));
+    let (old, new) = (at.stand.machines("web-old"), at.stand.machines("web-new"));
+    make(switch, route, "open", &assignment(OLD, &[&old])).await.unwrap();
+    let (expected, wanted) = (look(switch, route).await.version, assignment(NEW, &[&new]));
+    let answered = || {
+        for _ in 0..8 {
+            at.stand.fake.request(PROFILE).unwrap();
+        }
+    };
+    while call(switch, route, "move", &wanted, &expected).await.unwrap() != Progress::Done(()) {
+        answered();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    answered();
+    assert_eq!(look(switch, route).await.split, wanted.split);
+}
+
+#[tokio::test]
+async fn each_permission_is_needed() {
+    let needed = ["Microsoft.Network/trafficManagerProfiles/read", "Microsoft.Network/trafficManagerProfiles/write"];
+    for missing in [None, Some(needed[0]), Some(needed[1])] {
+        let at = Profile::open(0).await;
+        let all = needed.iter().chain(&PERMISSIONS).filter(|action| Some(**action) != missing);
+        at.stand.fake.set(|options| options.actions = Some(all.map(|action| (*action).to_owned()).collect()));
+        let wanted = assignment(OLD, &[&at.stand.machines("web-old")]);
+        let expected = at.switch.observe(&OpContext::standalone("look"), &at.route).await.map(|state| state.version);
+        let done = match expected {
+            Ok(expected) => again(&at.switch, &at.route, "open", &wanted, &expected).await,
+            Err(error) => Err(error),
+        };
+        assert_eq!(done.map_err(|error| error.kind()), missing.map_or(Ok(()), |_| Err(ErrorKind::PermissionDenied)));
     }
 }
