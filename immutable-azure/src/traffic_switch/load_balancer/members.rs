@@ -32,29 +32,29 @@ const STAMP: usize = 6;
 
 /// One entry of a pool, of ours or of somebody else's.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) value: Value,
-    pub(super) ours: Option<Ours>,
+pub(in crate::traffic_switch) struct Entry {
+    pub(in crate::traffic_switch) value: Value,
+    pub(in crate::traffic_switch) ours: Option<Ours>,
 }
 
 /// What the name of an entry of ours tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ours {
-    pub(super) instance: InstanceId,
-    pub(super) fleet: FleetId,
-    pub(super) since: Timestamp,
-    pub(super) stamp: String,
+pub(in crate::traffic_switch) struct Ours {
+    pub(in crate::traffic_switch) instance: InstanceId,
+    pub(in crate::traffic_switch) fleet: FleetId,
+    pub(in crate::traffic_switch) since: Timestamp,
+    pub(in crate::traffic_switch) stamp: String,
 }
 
 impl Entry {
     /// Reads an entry; nothing for what is none.
-    pub(super) fn read(value: &Value) -> Option<Self> {
+    pub(in crate::traffic_switch) fn read(value: &Value) -> Option<Self> {
         let name = value["name"].as_str()?;
         Some(Self { value: value.clone(), ours: Ours::read(name) })
     }
 
     /// A machine that comes.
-    pub(super) fn joining(ours: Ours, address: &str, network: Option<&str>) -> Self {
+    pub(in crate::traffic_switch) fn joining(ours: Ours, address: &str, network: Option<&str>) -> Self {
         let mut properties = json!({ "ipAddress": address, "adminState": "None" });
         if let Some(network) = network {
             properties["virtualNetwork"] = json!({ "id": network });
@@ -62,31 +62,31 @@ impl Entry {
         Self { value: json!({ "name": ours.name(), "properties": properties }), ours: Some(ours) }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::traffic_switch) fn name(&self) -> &str {
         self.value["name"].as_str().unwrap_or_default()
     }
 
-    pub(super) fn address(&self) -> Option<&str> {
+    pub(in crate::traffic_switch) fn address(&self) -> Option<&str> {
         self.value["properties"]["ipAddress"].as_str()
     }
 
     /// Whether it gets no new connections, by somebody's decision.
-    pub(super) fn is_out(&self) -> bool {
+    pub(in crate::traffic_switch) fn is_out(&self) -> bool {
         self.value["properties"]["adminState"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("Down"))
     }
 
     /// What of ours is in.
-    pub(super) fn registered(&self) -> Option<&Ours> {
+    pub(in crate::traffic_switch) fn registered(&self) -> Option<&Ours> {
         self.ours.as_ref().filter(|_| !self.is_out())
     }
 
     /// What of ours is on its way out, or was.
-    pub(super) fn left(&self) -> Option<&Ours> {
+    pub(in crate::traffic_switch) fn left(&self) -> Option<&Ours> {
         self.ours.as_ref().filter(|_| self.is_out())
     }
 
     /// Whether this is that machine, and it is in.
-    pub(super) fn is(&self, target: &MemberTarget) -> bool {
+    pub(in crate::traffic_switch) fn is(&self, target: &MemberTarget) -> bool {
         self.registered().is_some_and(|ours| ours.instance == target.instance) && self.has_address_of(target)
     }
 
@@ -105,7 +105,7 @@ impl Entry {
     }
 
     /// What people decide about an entry.
-    pub(super) fn text(&self) -> String {
+    pub(in crate::traffic_switch) fn text(&self) -> String {
         let properties = &self.value["properties"];
         let id = |field: &str| properties[field]["id"].as_str().unwrap_or_default().to_ascii_lowercase();
         let state = properties["adminState"].as_str().unwrap_or("None");
@@ -131,7 +131,7 @@ impl Ours {
     }
 
     /// Whether what it had begun may still be going on at this time.
-    pub(super) fn drains(&self, drain_time: Duration, now: Timestamp) -> bool {
+    pub(in crate::traffic_switch) fn drains(&self, drain_time: Duration, now: Timestamp) -> bool {
         !drain_time.is_zero() && self.since.saturating_add(drain_time).is_ok_and(|end| now < end)
     }
 }
@@ -151,7 +151,7 @@ fn digits(mut number: u64) -> String {
 
 /// What a write does to the members of a pool.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step<'a> {
+pub(in crate::traffic_switch) enum Step<'a> {
     /// These come.
     Join(Vec<&'a MemberTarget>),
     /// Who is in and is none of these goes.
@@ -160,7 +160,7 @@ pub(super) enum Step<'a> {
 
 /// Why members cannot come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Obstacle {
+pub(in crate::traffic_switch) enum Obstacle {
     #[error("{0} answers at {1}, which is no IP address: members of a backend pool have one")]
     NoAddress(InstanceId, String),
     #[error("the name {0} is too long: with its mark it may have {LONGEST_NAME} characters")]
@@ -174,7 +174,7 @@ pub(super) enum Obstacle {
 }
 
 /// The entries after a step at this time, without a stamp on what is new.
-pub(super) fn after(
+pub(in crate::traffic_switch) fn after(
     entries: &[Entry],
     step: &Step<'_>,
     network: Option<&str>,
@@ -214,7 +214,7 @@ pub(super) fn after(
 }
 
 /// Whether an entry of ours is in and not one of these.
-pub(super) fn leaves(entry: &Entry, stay: &[MemberTarget]) -> bool {
+pub(in crate::traffic_switch) fn leaves(entry: &Entry, stay: &[MemberTarget]) -> bool {
     entry.registered().is_some_and(|ours| !stay.iter().any(|target| target.instance == ours.instance))
 }
 
@@ -228,14 +228,14 @@ fn out(mut entry: Entry, now: Timestamp) -> Entry {
 }
 
 /// The stamp of a write: `text` is all that is written, with nothing where the stamp is to be.
-pub(super) fn stamp(intent: &str, seen: &str, text: &str) -> String {
+pub(in crate::traffic_switch) fn stamp(intent: &str, seen: &str, text: &str) -> String {
     let hash = Fingerprint::of(format!("{intent}\n{seen}\n{text}")).to_string();
     let number = hash.get(..12).and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or_default();
     format!("{:0>STAMP$}", digits(number % 36_u64.pow(6)))
 }
 
 /// The entries with a stamp on what is new.
-pub(super) fn sealed(
+pub(in crate::traffic_switch) fn sealed(
     entries: Vec<Entry>,
     (intent, seen): (&str, &str),
     text: impl Fn(&[Entry]) -> String,
@@ -246,7 +246,11 @@ pub(super) fn sealed(
 }
 
 /// Whether the pool is as a call with this intent, which saw that version, has left it.
-pub(super) fn is_left_by(entries: &[Entry], (intent, seen): (&str, &str), text: impl Fn(&[Entry]) -> String) -> bool {
+pub(in crate::traffic_switch) fn is_left_by(
+    entries: &[Entry],
+    (intent, seen): (&str, &str),
+    text: impl Fn(&[Entry]) -> String,
+) -> bool {
     let stamps: BTreeSet<&str> = entries.iter().filter_map(|entry| Some(entry.ours.as_ref()?.stamp.as_str())).collect();
     stamps.into_iter().any(|found| {
         let is_it = |entry: &Entry| entry.ours.as_ref().is_some_and(|ours| ours.stamp == found);

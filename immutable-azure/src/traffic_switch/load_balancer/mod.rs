@@ -11,6 +11,13 @@
 //! # Assumptions
 //! Connections go by addresses: an entry that gets another name and keeps its address keeps its connections.
 
+mod health;
+pub(super) mod members;
+pub(super) mod pool;
+pub(super) mod state;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 

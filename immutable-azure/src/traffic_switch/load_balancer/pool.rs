@@ -21,7 +21,7 @@ use crate::error::{Complaint, failed, unseen};
 use crate::operation::{SOON, Standing, begun};
 
 /// The first version with the health of rules is 2023-11-01.
-pub(super) const API_VERSION: &str = "2024-05-01";
+pub(in crate::traffic_switch) const API_VERSION: &str = "2024-05-01";
 
 /// The field that members are in.
 const ADDRESSES: &str = "loadBalancerBackendAddresses";
@@ -37,13 +37,13 @@ const PROBE_INTERVAL: u64 = 15;
 
 /// Which pool of which balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) balancer: String,
-    pub(super) pool: String,
+pub(in crate::traffic_switch) struct Place {
+    pub(in crate::traffic_switch) balancer: String,
+    pub(in crate::traffic_switch) pool: String,
 }
 
 impl Place {
-    pub(super) fn parse(id: &str) -> Option<Self> {
+    pub(in crate::traffic_switch) fn parse(id: &str) -> Option<Self> {
         let parts: Vec<&str> = id.split('/').collect();
         let (fixed, names): (Vec<_>, Vec<_>) = parts.iter().enumerate().skip(1).partition(|(index, _)| index % 2 == 1);
         let wanted = ["subscriptions", "resourceGroups", "providers", "loadBalancers", "backendAddressPools"];
@@ -61,7 +61,7 @@ impl Place {
     ///
     /// # Errors
     /// `NotFound` for what is no pool.
-    pub(super) fn of(operation: &'static str, route: &RouteId) -> Result<Self, ProviderError> {
+    pub(in crate::traffic_switch) fn of(operation: &'static str, route: &RouteId) -> Result<Self, ProviderError> {
         Self::parse(route.as_str()).ok_or_else(|| {
             let problem = format!(
                 "{route} is no backend pool: it must look like \"/subscriptions/.../loadBalancers/<balancer>/backendAddressPools/<pool>\""
@@ -70,38 +70,38 @@ impl Place {
         })
     }
 
-    pub(super) fn id(&self) -> String {
+    pub(in crate::traffic_switch) fn id(&self) -> String {
         format!("{}/backendAddressPools/{}", self.balancer, self.pool)
     }
 }
 
 /// A backend pool as it was read.
 #[derive(Debug, Clone)]
-pub(super) struct Pool {
-    pub(super) place: Place,
-    pub(super) standing: Standing,
+pub(in crate::traffic_switch) struct Pool {
+    pub(in crate::traffic_switch) place: Place,
+    pub(in crate::traffic_switch) standing: Standing,
     /// The members, in their order.
-    pub(super) entries: Vec<Entry>,
+    pub(in crate::traffic_switch) entries: Vec<Entry>,
     /// The rules that lead here.
-    pub(super) rules: Vec<Rule>,
+    pub(in crate::traffic_switch) rules: Vec<Rule>,
     document: Value,
     etag: String,
 }
 
 /// A rule that leads to a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) id: String,
+pub(in crate::traffic_switch) struct Rule {
+    pub(in crate::traffic_switch) id: String,
     /// How its members are looked at, if they are.
-    pub(super) probe: Option<Probe>,
+    pub(in crate::traffic_switch) probe: Option<Probe>,
 }
 
 /// How the balancer looks at members.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Probe {
-    pub(super) id: String,
+pub(in crate::traffic_switch) struct Probe {
+    pub(in crate::traffic_switch) id: String,
     /// So long a new member may be looked at until it is found good.
-    pub(super) patience: Duration,
+    pub(in crate::traffic_switch) patience: Duration,
 }
 
 impl Pool {
@@ -109,14 +109,22 @@ impl Pool {
     ///
     /// # Errors
     /// `NotFound` when there is no such balancer or pool.
-    pub(super) async fn read(clients: &Clients, operation: &'static str, place: &Place) -> Result<Self, ProviderError> {
+    pub(in crate::traffic_switch) async fn read(
+        clients: &Clients,
+        operation: &'static str,
+        place: &Place,
+    ) -> Result<Self, ProviderError> {
         let request = Request::new(Method::GET, &place.balancer, API_VERSION);
         let answer = clients.send(request).await.map_err(|failure| unseen(operation, failure))?;
         let balancer: Value = answer.json().map_err(|failure| unseen(operation, failure))?;
         Self::of(operation, place, &balancer)
     }
 
-    pub(super) fn of(operation: &'static str, place: &Place, balancer: &Value) -> Result<Self, ProviderError> {
+    pub(in crate::traffic_switch) fn of(
+        operation: &'static str,
+        place: &Place,
+        balancer: &Value,
+    ) -> Result<Self, ProviderError> {
         let refuse = |kind, problem: String| Err(ProviderError::new(kind, operation, problem).without_effect());
         let all = balancer["properties"]["backendAddressPools"].as_array();
         let named = |pool: &&Value| pool["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(&place.pool));
@@ -138,18 +146,18 @@ impl Pool {
     }
 
     /// How long those who leave may finish what they have begun, if the pool says so.
-    pub(super) fn drain_time(&self) -> Option<Duration> {
+    pub(in crate::traffic_switch) fn drain_time(&self) -> Option<Duration> {
         let seconds = self.document["properties"]["drainPeriodInSeconds"].as_u64();
         seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs)
     }
 
     /// The virtual network that all members are in, if the pool says so.
-    pub(super) fn has_network(&self) -> bool {
+    pub(in crate::traffic_switch) fn has_network(&self) -> bool {
         self.document["properties"]["virtualNetwork"]["id"].is_string()
     }
 
     /// All that people decide about the pool and the ways to it, with these members, as a text that is the same whenever that is.
-    pub(super) fn text(&self, entries: &[Entry]) -> String {
+    pub(in crate::traffic_switch) fn text(&self, entries: &[Entry]) -> String {
         let setting = |name: &&str| format!("{name} {}\n", self.document["properties"][*name]).to_ascii_lowercase();
         let mut rules: Vec<String> = self.rules.iter().map(|rule| rule.id.to_ascii_lowercase()).collect();
         rules.sort();
@@ -158,17 +166,17 @@ impl Pool {
     }
 
     /// A short name for all of it.
-    pub(super) fn fingerprint(&self) -> String {
+    pub(in crate::traffic_switch) fn fingerprint(&self) -> String {
         Fingerprint::of(self.text(&self.entries)).short()
     }
 
     /// Changes with every change of the pool by anybody.
-    pub(super) fn version(&self) -> RouteVersion {
+    pub(in crate::traffic_switch) fn version(&self) -> RouteVersion {
         RouteVersion::new(self.fingerprint()).expect("invariant: hexadecimal digits are a route version")
     }
 
     /// Whether the pool is as a call with this intent, its key and the version that it saw, has left it.
-    pub(super) fn is_left_by(&self, intent: (&str, &str)) -> bool {
+    pub(in crate::traffic_switch) fn is_left_by(&self, intent: (&str, &str)) -> bool {
         is_left_by(&self.entries, intent, |entries| self.text(entries))
     }
 
@@ -176,7 +184,7 @@ impl Pool {
     ///
     /// # Errors
     /// `Conflict` when somebody has.
-    pub(super) async fn write(
+    pub(in crate::traffic_switch) async fn write(
         &self,
         clients: &Clients,
         operation: &'static str,
@@ -200,7 +208,7 @@ impl Pool {
     }
 
     /// Waits for somebody else's change of the balancer, or of an earlier one of ours.
-    pub(super) fn waits(&self, retry_after: Duration) -> Progress<()> {
+    pub(in crate::traffic_switch) fn waits(&self, retry_after: Duration) -> Progress<()> {
         Progress::Pending { retry_after, note: format!("the change of {} to be done", self.place.balancer) }
     }
 }

@@ -15,40 +15,44 @@ use crate::operation::Standing;
 
 /// A backend pool, with what its balancer thinks of the members.
 #[derive(Debug)]
-pub(super) struct State {
-    pub(super) pool: Pool,
+pub(in crate::traffic_switch) struct State {
+    pub(in crate::traffic_switch) pool: Pool,
     opinions: Opinions,
     drain_time: Duration,
 }
 
 impl State {
-    pub(super) async fn read(config: &Config, operation: &'static str, place: &Place) -> Result<Self, ProviderError> {
+    pub(in crate::traffic_switch) async fn read(
+        config: &Config,
+        operation: &'static str,
+        place: &Place,
+    ) -> Result<Self, ProviderError> {
         let pool = Pool::read(&config.clients, operation, place).await?;
         let opinions = Opinions::ask(config, operation, &pool).await?;
         Ok(Self::of(config, pool, opinions))
     }
 
-    pub(super) fn of(config: &Config, pool: Pool, opinions: Opinions) -> Self {
+    pub(in crate::traffic_switch) fn of(config: &Config, pool: Pool, opinions: Opinions) -> Self {
         let drain_time = pool.drain_time().unwrap_or(config.drain_time);
         Self { pool, opinions, drain_time }
     }
 
-    pub(super) fn version(&self) -> RouteVersion {
+    pub(in crate::traffic_switch) fn version(&self) -> RouteVersion {
         self.pool.version()
     }
 
     /// Whether the pool is as a call with this intent has left it.
-    pub(super) fn is_left_by(&self, intent: (&str, &str)) -> bool {
+    pub(in crate::traffic_switch) fn is_left_by(&self, intent: (&str, &str)) -> bool {
         self.pool.is_left_by(intent)
     }
 
     /// No fact is older than this.
-    pub(super) fn as_of(&self, read: Timestamp) -> Timestamp {
+    pub(in crate::traffic_switch) fn as_of(&self, read: Timestamp) -> Timestamp {
         self.opinions.as_of().map_or(read, |said| said.min(read))
     }
 
     /// Every member, draining ones included.
-    pub(super) fn members(&self, now: Timestamp) -> Vec<Member> {
+    pub(in crate::traffic_switch) fn members(&self, now: Timestamp) -> Vec<Member> {
         let mut members: BTreeMap<InstanceId, Member> = BTreeMap::new();
         for (ours, health) in self.pool.entries.iter().filter_map(|entry| self.health(entry, now)) {
             let (instance, fleet) = (ours.instance.clone(), ours.fleet.clone());
@@ -71,7 +75,7 @@ impl State {
     }
 
     /// The fleets' shares of the members. While the balancer is being changed, those count of whom it has said something.
-    pub(super) fn split(&self) -> Split {
+    pub(in crate::traffic_switch) fn split(&self) -> Split {
         let registered = || self.pool.entries.iter().filter_map(|entry| Some((entry, entry.registered()?)));
         let known: Vec<&Ours> =
             registered().filter(|(entry, ours)| self.opinions.knows(entry, ours)).map(|(_, ours)| ours).collect();
@@ -88,7 +92,7 @@ impl State {
     ///
     /// A fleet none of whose members is good yet is waited for as long as one of them is still looked at. And nobody who is good goes as long as nobody of
     /// those who stay is: the balancer sends nothing to members that are down, not even when all are.
-    pub(super) fn unready(&self, targets: &[MemberTarget]) -> Option<FleetId> {
+    pub(in crate::traffic_switch) fn unready(&self, targets: &[MemberTarget]) -> Option<FleetId> {
         let look = |target: &MemberTarget| {
             let entry = self.pool.entries.iter().find(|entry| entry.is(target));
             entry.and_then(|entry| Some(self.opinions.of(entry, entry.registered()?)))

@@ -37,6 +37,8 @@ use plan::{Full, Weighing, seating, split, weighing};
 use profile::{Profile, Weights, text_of};
 use state::{Known, seat};
 
+pub(crate) use turns::Turns;
+
 /// The most places: each look asks about all of them.
 const MOST_SLOTS: usize = 10;
 
