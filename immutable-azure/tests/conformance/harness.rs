@@ -6,38 +6,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_azure::{
-    Config, GalleryImageBuilder, GatewayPoolSwitch, ImageSettings, LoadBalancerSwitch, Orchestration,
-    RoutingRuleSwitch, ScaleSetHealthProbe, ScaleSetProvisioner, TrafficManagerSwitch,
+    Config, GalleryImageBuilder, ImageSettings, Orchestration, ScaleSetHealthProbe, ScaleSetProvisioner,
 };
 use immutable_azure_fake::Options;
 use immutable_core::model::{FleetId, Image, InstanceId, LaunchSpec, Release, RouteId};
-use immutable_core::provider::{
-    ImageBuilder as _, ImageSpec, Layer, OpContext, Pace, Platform, Progress, Recipe, TrafficSwitch,
-};
+use immutable_core::provider::{ImageBuilder as _, ImageSpec, Layer, OpContext, Pace, Platform, Progress, Recipe};
 use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, Version};
 use immutable_core::testkit::{Operation, SimCloud};
 use jiff::Timestamp;
 
-use crate::support::{Group, TOKEN, slots};
+use crate::support::{Group, TOKEN, Traffic};
 
 /// Nothing here takes as long as on Azure: a twentieth of the time is enough for everything.
 const HASTE: u32 = 20;
 
-/// What traffic goes by, and how the fleets under test are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// The members of a load balancer, of uniform scale sets.
-    LoadBalancer,
-    /// The members of a gateway, of flexible scale sets. So with all others.
-    GatewayPool,
-    RoutingRule,
-    TrafficManager,
-}
-
 #[derive(Debug)]
 pub(crate) struct AzureHarness {
     group: Group,
-    kind: Kind,
+    traffic: Traffic,
     /// The images of releases, as far as they were asked for.
     images: Mutex<BTreeMap<Version, Image>>,
     /// For the parts that are not under test.
@@ -45,34 +31,30 @@ pub(crate) struct AzureHarness {
 }
 
 impl AzureHarness {
-    pub(crate) fn new(kind: Kind) -> Self {
-        Self { group: Group::open(Options::default()), kind, images: Mutex::default(), other: SimCloud::default() }
+    pub(crate) fn new(traffic: Traffic) -> Self {
+        Self { group: Group::open(Options::default()), traffic, images: Mutex::default(), other: SimCloud::default() }
     }
 
     fn config(&self) -> Config {
-        let config = match self.kind {
-            Kind::LoadBalancer => self.group.config().orchestration(Orchestration::Uniform),
+        let config = match self.traffic {
+            Traffic::LoadBalancer => self.group.config().orchestration(Orchestration::Uniform),
             _ => self.group.config(),
         };
         // As long as a machine is young, its scale set repairs nothing.
-        let config = config.repairs_after(Duration::from_mins(90)).drain_time(Duration::from_secs(1));
+        let config = config.repair_after(Duration::from_mins(90)).drain_time(Duration::from_secs(1));
         let images = ImageSettings::new(self.group.fake.id("Microsoft.Compute/galleries/golden"));
         config.health_path("/health").max_fleet_size(20).images(images).routes([self.route()]).build().unwrap()
     }
 
-    fn traffic(&self, config: &Config) -> Arc<dyn TrafficSwitch> {
-        match self.kind {
-            Kind::LoadBalancer => Arc::new(LoadBalancerSwitch::new(config.clone())),
-            Kind::GatewayPool => Arc::new(GatewayPoolSwitch::new(config.clone())),
-            Kind::RoutingRule => Arc::new(RoutingRuleSwitch::new(config.clone())),
-            Kind::TrafficManager => Arc::new(TrafficManagerSwitch::new(config.clone(), self.group.slots())),
-        }
+    fn base(&self) -> Image {
+        let id = self.group.fake.id("Microsoft.Compute/galleries/golden/images/web/versions/1.0.0");
+        GalleryImageBuilder::base(&id).unwrap()
     }
 
     /// The specification of an image that prints a text.
     fn image(&self, text: &str) -> ImageSpec {
         let layers = vec![Layer::Script(format!("echo '{text}' >version\n"))];
-        let recipe = Recipe { base: Some(self.group.base()), layers, command: vec!["app".to_owned()] };
+        let recipe = Recipe { base: Some(self.base()), layers, command: vec!["app".to_owned()] };
         ImageSpec { service: self.service(), recipe, version: text.to_owned(), commit: None }
     }
 
@@ -90,7 +72,7 @@ impl AzureHarness {
     /// Where the machine of an instance is.
     fn path(&self, instance: &InstanceId) -> String {
         let name = instance.as_str();
-        match name.rsplit_once('_').filter(|_| self.kind == Kind::LoadBalancer) {
+        match name.rsplit_once('_').filter(|_| self.traffic == Traffic::LoadBalancer) {
             Some((set, number)) => format!("{SETS}/{set}/virtualMachines/{number}"),
             None => format!("Microsoft.Compute/virtualMachines/{name}"),
         }
@@ -108,10 +90,10 @@ impl AzureHarness {
             Operation::EnsureFleet => format!("PATCH {SETS}"),
             Operation::ObserveFleets => format!("LIST {SETS}"),
             Operation::Retire => format!("POST {SETS}/delete"),
-            Operation::ObserveRoute => match self.kind {
-                Kind::LoadBalancer => "GET Microsoft.Network/loadBalancers".to_owned(),
-                Kind::GatewayPool | Kind::RoutingRule => "GET Microsoft.Network/applicationGateways".to_owned(),
-                Kind::TrafficManager => "GET Microsoft.Network/trafficManagerProfiles".to_owned(),
+            Operation::ObserveRoute => match self.traffic {
+                Traffic::LoadBalancer => "GET Microsoft.Network/loadBalancers".to_owned(),
+                Traffic::GatewayPool | Traffic::RoutingRule => "GET Microsoft.Network/applicationGateways".to_owned(),
+                Traffic::TrafficManager => "GET Microsoft.Network/trafficManagerProfiles".to_owned(),
             },
             operation => panic!("no request is known for {operation:?}"),
         }
@@ -131,7 +113,7 @@ impl Harness for AzureHarness {
             ambiguity_horizon: Duration::from_secs(1),
             ..Pace::default()
         };
-        let traffic = self.traffic(&config);
+        let traffic = self.traffic.switch(&self.group.fake, &config);
         let health = Arc::new(ScaleSetHealthProbe::new(config.clone()));
         let images = Arc::new(GalleryImageBuilder::new(config.clone()));
         let fleets = Arc::new(ScaleSetProvisioner::new(config));
@@ -165,11 +147,16 @@ impl Harness for AzureHarness {
     }
 
     fn lacks(&self) -> Vec<(Ability, &'static str)> {
-        vec![(Ability::SilentEndpoint, "Azure is asked about its instances, and nothing is asked of them")]
+        let mut lacks =
+            vec![(Ability::SilentEndpoint, "Azure is asked about its instances, and nothing is asked of them")];
+        if self.traffic == Traffic::TrafficManager {
+            lacks.push((Ability::OtherRoute, "a switch is for one profile"));
+        }
+        lacks
     }
 
     fn route(&self) -> RouteId {
-        self.group.route(self.kind.into(), "web")
+        self.traffic.route(&self.group.fake, "web")
     }
 
     /// More than fit on a page.
@@ -191,8 +178,8 @@ impl Harness for AzureHarness {
             }
             Fault::MakeIll(instance) => fake.set_ill(&self.path(instance), true),
             Fault::Heal(instance) => fake.set_ill(&self.path(instance), false),
-            Fault::BlindProbe => match self.kind {
-                Kind::LoadBalancer => fake.throttle_next(&format!("LIST {SETS}/virtualMachines"), 1),
+            Fault::BlindProbe => match self.traffic {
+                Traffic::LoadBalancer => fake.throttle_next(&format!("LIST {SETS}/virtualMachines"), 1),
                 _ => fake.throttle_next("LIST Microsoft.Compute/virtualMachines", 1),
             },
             _ => return false,
@@ -233,7 +220,7 @@ impl Harness for AzureHarness {
     }
 
     fn other_route(&self) -> Option<RouteId> {
-        Some(self.group.route(self.kind.into(), "other"))
+        (self.traffic != Traffic::TrafficManager).then(|| self.traffic.route(&self.group.fake, "other"))
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -7,25 +7,32 @@ mod harness;
 mod support;
 
 mod load_balancer {
-    use crate::harness::{AzureHarness, Kind};
+    use crate::harness::AzureHarness;
+    use crate::support::Traffic;
 
-    immutable_core::conformance_suite!(AzureHarness::new(Kind::LoadBalancer), traits(fleets, images, health, traffic));
+    immutable_core::conformance_suite!(
+        AzureHarness::new(Traffic::LoadBalancer),
+        traits(fleets, images, health, traffic)
+    );
 }
 
 mod gateway_pool {
-    use crate::harness::{AzureHarness, Kind};
+    use crate::harness::AzureHarness;
+    use crate::support::Traffic;
 
-    immutable_core::conformance_suite!(AzureHarness::new(Kind::GatewayPool), traits(fleets, health, traffic));
+    immutable_core::conformance_suite!(AzureHarness::new(Traffic::GatewayPool), traits(fleets, health, traffic));
 }
 
 mod routing_rule {
-    use crate::harness::{AzureHarness, Kind};
+    use crate::harness::AzureHarness;
+    use crate::support::Traffic;
 
-    immutable_core::conformance_suite!(AzureHarness::new(Kind::RoutingRule), traits(traffic));
+    immutable_core::conformance_suite!(AzureHarness::new(Traffic::RoutingRule), traits(traffic));
 }
 
 mod traffic_manager {
-    use crate::harness::{AzureHarness, Kind};
+    use crate::harness::AzureHarness;
+    use crate::support::Traffic;
 
-    immutable_core::conformance_suite!(AzureHarness::new(Kind::TrafficManager), traits(traffic));
+    immutable_core::conformance_suite!(AzureHarness::new(Traffic::TrafficManager), traits(traffic));
 }

@@ -4,7 +4,7 @@ use immutable_azure_fake::Fake;
 use serde_json::{Value, json};
 
 /// The load balancer, the gateway, and the profile of Traffic Manager. The first two have the pools `web` and `other`, and the gateway a rule of each name
-/// as well. The balancer also has the pools `blue` and `green`, each behind a public address, which are the endpoints of the profiles `web` and `other`.
+/// as well. The balancer also has the pools `blue` and `green`, each behind a public address, which are the endpoints of the profile.
 pub(crate) const LOAD_BALANCER: &str = "Microsoft.Network/loadBalancers/web";
 pub(crate) const GATEWAY: &str = "Microsoft.Network/applicationGateways/web";
 pub(crate) const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
@@ -13,17 +13,14 @@ pub(crate) const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
 pub(crate) fn place(fake: &Fake) {
     fake.put(LOAD_BALANCER, load_balancer(fake));
     fake.put(GATEWAY, gateway(fake));
-    for name in ["web", "other"] {
-        fake.put(&format!("Microsoft.Network/trafficManagerProfiles/{name}"), profile(fake, name));
-    }
+    fake.put(PROFILE, profile(fake));
 }
 
 fn load_balancer(fake: &Fake) -> Value {
     let part = |part: &str| json!({ "id": fake.id(&format!("{LOAD_BALANCER}/{part}")) });
-    let names = ["web", "other", "blue", "green", "cyan", "lime"];
-    let fronts = names.map(|name| {
-        json!({ "name": name, "properties": { "publicIPAddress": { "id": public(fake, name) } } })
-    });
+    let names = ["web", "other", "blue", "green"];
+    let fronts =
+        names.map(|name| json!({ "name": name, "properties": { "publicIPAddress": { "id": public(fake, name) } } }));
     let rules = names.map(|name| {
         json!({
             "name": name,
@@ -94,8 +91,8 @@ fn gateway(fake: &Fake) -> Value {
     })
 }
 
-/// A profile whose clients ask again after a second. The one named `other` has endpoints of its own.
-fn profile(fake: &Fake, name: &str) -> Value {
+/// A profile whose clients ask again after a second.
+fn profile(fake: &Fake) -> Value {
     let endpoint = |name: &str| {
         json!({
             "name": name,
@@ -107,17 +104,15 @@ fn profile(fake: &Fake, name: &str) -> Value {
         "location": "global",
         "properties": {
             "trafficRoutingMethod": "Weighted",
-            "dnsConfig": { "relativeName": name, "ttl": 1 },
+            "dnsConfig": { "relativeName": "web", "ttl": 1 },
             "monitorConfig": { "protocol": "HTTP", "port": 80, "path": "/health" },
-            "endpoints": slots(name).map(endpoint),
+            "endpoints": SLOTS.map(endpoint),
         },
     })
 }
 
-/// The endpoints of a profile, and the pools behind them, which have the same names.
-pub(crate) fn slots(profile: &str) -> [&'static str; 2] {
-    if profile == "web" { ["blue", "green"] } else { ["cyan", "lime"] }
-}
+/// The endpoints of the profile, and the pools behind them, which have the same names.
+pub(crate) const SLOTS: [&str; 2] = ["blue", "green"];
 
 fn public(fake: &Fake, name: &str) -> String {
     fake.id(&format!("Microsoft.Network/publicIPAddresses/{name}"))

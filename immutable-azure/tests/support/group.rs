@@ -12,9 +12,9 @@ use immutable_core::model::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::Fixed;
+use super::{Fixed, balancers};
 
-/// A resource group with two images.
+/// A resource group with two images and what stands in front of machines.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) fake: Fake,
@@ -29,6 +29,7 @@ impl Group {
                 json!({ "properties": { "publishingProfile": { "targetRegions": [{ "name": "westeurope" }] } } });
             fake.put(&format!("Microsoft.Compute/galleries/golden/images/web/versions/{version}"), image);
         }
+        balancers::place(&fake);
         let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
         Self { fake, clients }
     }

@@ -2,8 +2,12 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
+mod balancers;
 mod credential;
 mod group;
+mod traffic;
 
+pub(crate) use balancers::{GATEWAY, LOAD_BALANCER, PROFILE};
 pub(crate) use credential::{Fixed, TOKEN};
 pub(crate) use group::{Group, proof};
+pub(crate) use traffic::Traffic;

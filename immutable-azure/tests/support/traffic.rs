@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use immutable_azure::{
-    Config, GatewayPoolSwitch, LoadBalancerSwitch, RoutingRuleSwitch, Slot, TrafficManagerSwitch,
-};
+use immutable_azure::{Config, GatewayPoolSwitch, LoadBalancerSwitch, RoutingRuleSwitch, Slot, TrafficManagerSwitch};
 use immutable_azure_fake::Fake;
 use immutable_core::model::RouteId;
 use immutable_core::provider::TrafficSwitch;
 
-use super::balancers::{GATEWAY, LOAD_BALANCER, slots};
+use super::balancers::{GATEWAY, LOAD_BALANCER, PROFILE, SLOTS};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traffic {
@@ -24,13 +22,13 @@ pub(crate) enum Traffic {
 }
 
 impl Traffic {
-    /// One of the two routes, `web` and `other`.
+    /// One of the two routes, `web` and `other`. There is only one profile.
     pub(crate) fn route(self, fake: &Fake, name: &str) -> RouteId {
         let id = match self {
             Self::LoadBalancer => format!("{LOAD_BALANCER}/backendAddressPools/{name}"),
             Self::GatewayPool => format!("{GATEWAY}/backendAddressPools/{name}"),
             Self::RoutingRule => format!("{GATEWAY}/requestRoutingRules/{name}"),
-            Self::TrafficManager => format!("Microsoft.Network/trafficManagerProfiles/{name}"),
+            Self::TrafficManager => PROFILE.to_owned(),
         };
         fake.id(&id).parse().unwrap()
     }
@@ -43,10 +41,10 @@ impl Traffic {
             Self::GatewayPool => Arc::new(GatewayPoolSwitch::new(config)),
             Self::RoutingRule => Arc::new(RoutingRuleSwitch::new(config)),
             Self::TrafficManager => {
-                let names = ["web", "other"].into_iter().flat_map(slots);
-                let pool = |name: &str| fake.id(&format!("{LOAD_BALANCER}/backendAddressPools/{name}"));
-                let slots = names.map(|name| Slot { endpoint: name.to_owned(), pool: pool(name) });
-                Arc::new(TrafficManagerSwitch::new(config, slots.collect()).unwrap())
+                let pool =
+                    |name: &str| fake.id(&format!("{LOAD_BALANCER}/backendAddressPools/{name}")).parse().unwrap();
+                let slots = SLOTS.map(|name| Slot { endpoint: name.to_owned(), pool: pool(name) });
+                Arc::new(TrafficManagerSwitch::new(config, slots).unwrap())
             }
         }
     }

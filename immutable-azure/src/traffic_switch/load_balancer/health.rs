@@ -22,7 +22,7 @@ use crate::operation::Standing;
 
 /// All that the balancer has said of the members of a pool.
 #[derive(Debug)]
-pub(super) struct Opinions(Vec<Opinion>);
+pub(in crate::traffic_switch) struct Opinions(Vec<Opinion>);
 
 /// What one rule says; nothing as long as it was not asked or has not answered.
 #[derive(Debug)]
