@@ -65,7 +65,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// The key of who may log in to instances, as `immutable`: a line such as `ssh-ed25519 AAAA...`. Unless it is given, instances have a key that nobody has
+    /// The key of who may log in to instances, as `immutable-admin`: a line such as `ssh-ed25519 AAAA...`. Unless it is given, instances have a key that nobody has
     /// the other half of: Azure wants one for every machine of Linux that takes no password.
     pub fn ssh_public_key(mut self, key: impl Into<String>) -> Self {
         self.0.launch.ssh_public_key = Some(key.into());

@@ -14,8 +14,9 @@ use crate::config::{Boot, Config, Orchestration, Repairs};
 use crate::ownership::Record;
 use crate::startup;
 
-/// Who may log in with the key of [`ConfigBuilder::ssh_public_key`](crate::ConfigBuilder::ssh_public_key).
-const USER: &str = "immutable";
+/// Who may log in with the key of [`ConfigBuilder::ssh_public_key`](crate::ConfigBuilder::ssh_public_key): not the user of the service, which
+/// cloud-init would let do everything.
+const USER: &str = startup::ADMIN;
 
 /// Azure wants a key for a machine of Linux that takes no password. The SHA-256 of these words is a point on the curve of Ed25519: a key whose other
 /// half nobody can know, as nobody has made it.
