@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod permissions;
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use immutable_azure::GalleryImageBuilder;

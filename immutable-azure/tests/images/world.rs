@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::time::OffsetDateTime;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use immutable_azure::{Clients, Config, GalleryImageBuilder, ImageSettings};
@@ -18,6 +16,8 @@ use immutable_core::provider::{
     ErrorKind, ImageBuilder as _, ImageSpec, Layer, OpContext, Progress, ProviderError, Recipe,
 };
 use serde_json::{Value, json};
+
+use crate::support::Fixed;
 
 /// An image that was made elsewhere.
 pub(crate) const BASE: &str = "debian:debian-12:12-gen2:0.20260112.1";
@@ -52,7 +52,7 @@ impl World {
         let outcomes = Arc::new(Mutex::new(VecDeque::new()));
         let next = Arc::clone(&outcomes);
         fake.on_run_command(move |machine, script| run(machine, script, &mut next.lock().unwrap()));
-        let clients = Clients::new(Arc::new(Known), Some(&fake.url())).unwrap();
+        let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
         Self { fake, clients, outcomes }
     }
 
@@ -144,21 +144,6 @@ fn run(machine: &Value, script: &str, outcomes: &mut VecDeque<Outcome>) -> Optio
         Outcome::WrongNonce => says(format!("immutable 0123 done {content}")),
         Outcome::Deaf => Some(Ran { exit_code: 1, ..Ran::default() }),
         Outcome::Silent | Outcome::Unsealed => None,
-    }
-}
-
-/// A credential that always has a token.
-#[derive(Debug)]
-struct Known;
-
-#[async_trait::async_trait]
-impl TokenCredential for Known {
-    async fn get_token(
-        &self,
-        _scopes: &[&str],
-        _options: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("of-a-test", OffsetDateTime::now_utc() + azure_core::time::Duration::hours(1)))
     }
 }
 
