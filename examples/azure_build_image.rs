@@ -20,10 +20,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use azure_core::base64;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::time::{Duration, OffsetDateTime};
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use immutable_azure::{Clients, Config, GalleryImageBuilder, ImageSettings};
 use immutable_azure_fake::{Fake, Options, Ran};
 use immutable_core::model::{Fingerprint, Image, ServiceName};
@@ -70,7 +69,7 @@ fn run(machine: &Value, script: &str) -> Ran {
         return Ran { off: true, ..Ran::default() };
     }
     let data = machine["properties"]["osProfile"]["customData"].as_str().unwrap_or_default();
-    let data = BASE64_STANDARD.decode(data).unwrap_or_default();
+    let data = base64::decode(data).unwrap_or_default();
     let data = String::from_utf8_lossy(&data);
     let nonce = data.lines().find_map(|line| line.strip_prefix("# immutable-nonce: ")).unwrap_or_default();
     Ran { output: format!("immutable {nonce} done {}\n", Fingerprint::of("content")), ..Ran::default() }

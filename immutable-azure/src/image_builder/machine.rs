@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use azure_core::base64;
 use immutable_core::model::{Fingerprint, Image};
 use immutable_core::provider::{Effect, ErrorKind, IdempotencyKey, ImageSpec, OpContext, Progress, ProviderError};
 use immutable_guest::{Attempt, Build};
@@ -85,7 +84,7 @@ fn machine(site: &Site<'_>, order: &Order<'_>, name: &str, parents: Vec<Fingerpr
                 "computerName": name,
                 "adminUsername": ADMIN,
                 "linuxConfiguration": without_login(ADMIN),
-                "customData": BASE64_STANDARD.encode(&script),
+                "customData": base64::encode(script),
             },
             "networkProfile": {
                 "networkApiVersion": NETWORK,

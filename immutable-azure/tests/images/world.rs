@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use immutable_azure::{Clients, Config, GalleryImageBuilder, ImageSettings};
 use immutable_azure_fake::{Fake, Options, Ran};
 use immutable_core::model::{Fingerprint, Image};
@@ -17,11 +15,11 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::support::Fixed;
+pub(crate) use crate::support::builders::GALLERY;
+use crate::support::{Fixed, builders};
 
 /// An image that was made elsewhere.
 pub(crate) const BASE: &str = "debian:debian-12:12-gen2:0.20260112.1";
-pub(crate) const GALLERY: &str = "Microsoft.Compute/galleries/golden";
 
 /// What comes of the next build.
 #[derive(Debug, Clone)]
@@ -121,29 +119,19 @@ impl World {
 
 /// What a run command does on a builder.
 fn run(machine: &Value, script: &str, outcomes: &mut VecDeque<Outcome>) -> Option<Ran> {
-    if script.contains("deprovision") {
-        let is_next = matches!(outcomes.front(), Some(Outcome::Unsealed));
-        if is_next {
-            outcomes.pop_front();
-            return Some(Ran { exit_code: 1, error: "systemd-run:\nno".to_owned(), ..Ran::default() });
+    let is_for_this = matches!(outcomes.front(), Some(Outcome::Unsealed)) == builders::seals(script);
+    match outcomes.pop_front_if(|_| is_for_this) {
+        None => Some(builders::well(machine, script)),
+        Some(Outcome::Fails(step)) => {
+            let nonce = builders::nonce(machine);
+            Some(builders::says(&format!("immutable {nonce} failed {step} with status 1")))
         }
-        return Some(Ran { off: true, ..Ran::default() });
-    }
-    assert!(script.contains("/run/immutable-said"), "{script}");
-    let data = machine["properties"]["osProfile"]["customData"].as_str().unwrap();
-    let data = String::from_utf8(BASE64_STANDARD.decode(data).unwrap()).unwrap();
-    let nonce = data.lines().find_map(|line| line.strip_prefix("# immutable-nonce: ")).unwrap();
-    let content = Fingerprint::of("content");
-    let says = |text: String| Some(Ran { output: format!("noise\n{text}\n{text}\n"), ..Ran::default() });
-    match outcomes.front() {
-        None | Some(Outcome::Unsealed) => return says(format!("immutable {nonce} done {content}")),
-        Some(_) => {}
-    }
-    match outcomes.pop_front()? {
-        Outcome::Fails(step) => says(format!("immutable {nonce} failed {step} with status 1")),
-        Outcome::WrongNonce => says(format!("immutable 0123 done {content}")),
-        Outcome::Deaf => Some(Ran { exit_code: 1, ..Ran::default() }),
-        Outcome::Silent | Outcome::Unsealed => None,
+        Some(Outcome::WrongNonce) => {
+            Some(builders::says(&format!("immutable 0123 done {}", Fingerprint::of("content"))))
+        }
+        Some(Outcome::Deaf) => Some(Ran { exit_code: 1, ..Ran::default() }),
+        Some(Outcome::Silent) => None,
+        Some(Outcome::Unsealed) => Some(Ran { exit_code: 1, error: "systemd-run:\nno".to_owned(), ..Ran::default() }),
     }
 }
 

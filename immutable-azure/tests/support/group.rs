@@ -12,7 +12,7 @@ use immutable_core::model::{
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Fixed, balancers};
+use super::{Fixed, balancers, builders};
 
 /// A resource group with two images and what stands in front of machines.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ impl Group {
             fake.put(&format!("Microsoft.Compute/galleries/golden/images/web/versions/{version}"), image);
         }
         balancers::place(&fake);
+        builders::place(&fake);
         let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
         Self { fake, clients }
     }

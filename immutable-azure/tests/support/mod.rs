@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 mod balancers;
+pub(crate) mod builders;
 mod credential;
 mod group;
 mod traffic;
