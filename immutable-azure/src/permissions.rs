@@ -12,12 +12,17 @@ pub enum RoleUse {
     Fleets,
     /// To give instances and the builders of images a [managed identity](crate::ConfigBuilder::identity).
     Identity,
+    /// To put instances into a [security group](crate::ConfigBuilder::security_group).
+    SecurityGroup,
     /// To build images, and to remove old ones.
     Images,
     /// To move traffic by application gateways.
     Gateways,
     /// To move traffic by load balancers.
     LoadBalancers,
+    /// To move traffic by profiles of Traffic Manager and the load balancers behind them, so all that [`LoadBalancers`](Self::LoadBalancers) is as
+    /// well.
+    TrafficManager,
     /// To look at instances with what Azure finds of them.
     Health,
     /// To judge fleets by what Azure Monitor tells of them.
@@ -26,19 +31,36 @@ pub enum RoleUse {
 
 impl RoleUse {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Fleets, Self::Identity, Self::Images, Self::Gateways, Self::LoadBalancers, Self::Health, Self::Metrics];
+    pub const ALL: [Self; 9] = [
+        Self::Fleets,
+        Self::Identity,
+        Self::SecurityGroup,
+        Self::Images,
+        Self::Gateways,
+        Self::LoadBalancers,
+        Self::TrafficManager,
+        Self::Health,
+        Self::Metrics,
+    ];
+
+    /// Whether all that the other one needs is needed for this one.
+    fn includes(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::TrafficManager, Self::LoadBalancers)
+    }
 }
 
 /// Which use needs an action, which one, and what for.
 type Needed = (RoleUse, &'static str, &'static str);
 
 /// The actions, as [the list of them](https://learn.microsoft.com/azure/role-based-access-control/resource-provider-operations) names them. Beside the
-/// action of a request itself, Azure asks for one on each thing that the request refers to.
+/// action of a request itself, Azure asks for one on each thing that the request refers to; for gateways
+/// [these](https://learn.microsoft.com/azure/application-gateway/configuration-infrastructure#permissions).
 #[rustfmt::skip]
 const NEEDED: &[Needed] = &[
+    (RoleUse::Fleets, "Microsoft.Compute/disks/delete", "what ended instances left behind goes with their fleet"),
+    (RoleUse::Fleets, "Microsoft.Compute/disks/read", "what ended instances left behind is found"),
     (RoleUse::Fleets, "Microsoft.Compute/galleries/images/versions/read", "instances are made of an image"),
-    (RoleUse::Fleets, "Microsoft.Compute/locations/operations/read", "changes are followed until they are done"),
+    (RoleUse::Fleets, "Microsoft.Compute/locations/operations/read", "why instances could not be made is looked at"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/delete", "a fleet is removed"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/delete/action", "named instances are ended"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read", "members of uniform scale sets have addresses"),
@@ -46,31 +68,32 @@ const NEEDED: &[Needed] = &[
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read", "members of uniform scale sets are looked at"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/write", "a fleet is made and grows"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachines/read", "members of flexible scale sets are looked at"),
+    (RoleUse::Fleets, "Microsoft.Network/networkInterfaces/delete", "what ended instances left behind goes with their fleet"),
     (RoleUse::Fleets, "Microsoft.Network/networkInterfaces/read", "members of flexible scale sets have addresses"),
     (RoleUse::Fleets, "Microsoft.Network/virtualNetworks/subnets/join/action", "instances are in a subnet"),
 
     (RoleUse::Identity, "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", "machines have the identity of the settings"),
 
-    (RoleUse::Images, "Microsoft.Compute/disks/delete", "the disk of a builder is removed with it"),
+    (RoleUse::SecurityGroup, "Microsoft.Network/networkSecurityGroups/join/action", "instances are in the security group of the settings"),
+
+    (RoleUse::Images, "Microsoft.Compute/disks/delete", "disks that builders left behind are removed"),
     (RoleUse::Images, "Microsoft.Compute/disks/read", "disks that builders left behind are found"),
-    (RoleUse::Images, "Microsoft.Compute/disks/write", "a builder has a disk"),
     (RoleUse::Images, "Microsoft.Compute/galleries/images/read", "images are versions of a definition"),
-    (RoleUse::Images, "Microsoft.Compute/galleries/images/write", "the definition of a service's images is made with the first"),
     (RoleUse::Images, "Microsoft.Compute/galleries/images/versions/delete", "an old image is removed"),
     (RoleUse::Images, "Microsoft.Compute/galleries/images/versions/read", "images are found by their fingerprints"),
     (RoleUse::Images, "Microsoft.Compute/galleries/images/versions/write", "a builder is made into an image"),
+    (RoleUse::Images, "Microsoft.Compute/galleries/images/write", "a service has a definition of its own"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachineScaleSets/read", "an image that a fleet is made of stays"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/deallocate/action", "a builder stops before it becomes an image"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/delete", "a builder ends"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/generalize/action", "a builder becomes the pattern of an image"),
-    (RoleUse::Images, "Microsoft.Compute/virtualMachines/instanceView/read", "whether a builder runs is looked at"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/read", "builders are found and looked at"),
-    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/delete", "a builder that could not answer is asked again"),
-    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/read", "how the script of a recipe went is heard"),
-    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/write", "a builder is asked how it went, and to seal itself"),
+    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/delete", "a command that was not heard is sent anew"),
+    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/read", "how the script of a recipe went is looked at"),
+    (RoleUse::Images, "Microsoft.Compute/virtualMachines/runCommands/write", "a builder is listened to, and sealed"),
     (RoleUse::Images, "Microsoft.Compute/virtualMachines/write", "a builder is made"),
-    (RoleUse::Images, "Microsoft.Network/networkInterfaces/delete", "the network interface of a builder is removed with it"),
-    (RoleUse::Images, "Microsoft.Network/networkInterfaces/read", "network interfaces that builders left behind are found"),
+    (RoleUse::Images, "Microsoft.Network/networkInterfaces/delete", "interfaces that builders left behind are removed"),
+    (RoleUse::Images, "Microsoft.Network/networkInterfaces/read", "interfaces that builders left behind are found"),
     (RoleUse::Images, "Microsoft.Network/virtualNetworks/subnets/join/action", "a builder is in a subnet"),
 
     (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read", "members of uniform scale sets have addresses"),
@@ -83,14 +106,18 @@ const NEEDED: &[Needed] = &[
     (RoleUse::Gateways, "Microsoft.Network/locations/operations/read", "changes are followed until they are done"),
     (RoleUse::Gateways, "Microsoft.Network/networkInterfaces/read", "instances have addresses"),
     (RoleUse::Gateways, "Microsoft.Network/publicIPAddresses/join/action", "a gateway is written with its public address"),
+    (RoleUse::Gateways, "Microsoft.Network/publicIPAddresses/read", "a gateway is written with its public address"),
     (RoleUse::Gateways, "Microsoft.Network/virtualNetworks/subnets/join/action", "a gateway is written with its subnet"),
+    (RoleUse::Gateways, "Microsoft.Network/virtualNetworks/subnets/read", "a gateway is written with its subnet"),
 
-    (RoleUse::LoadBalancers, "Microsoft.Network/loadBalancers/backendAddressPools/read", "where traffic goes is looked at"),
     (RoleUse::LoadBalancers, "Microsoft.Network/loadBalancers/backendAddressPools/write", "members join and leave"),
-    (RoleUse::LoadBalancers, "Microsoft.Network/loadBalancers/read", "the rules of a pool are looked at"),
-    (RoleUse::LoadBalancers, "Microsoft.Network/locations/operations/read", "changes are followed until they are done"),
-    (RoleUse::LoadBalancers, "Microsoft.Network/networkInterfaces/read", "instances have addresses"),
+    (RoleUse::LoadBalancers, "Microsoft.Network/loadBalancers/loadBalancingRules/health/action", "members are healthy in the eyes of the balancer"),
+    (RoleUse::LoadBalancers, "Microsoft.Network/loadBalancers/read", "where traffic goes is looked at"),
+    (RoleUse::LoadBalancers, "Microsoft.Network/locations/operationResults/read", "what the balancer finds is told later"),
     (RoleUse::LoadBalancers, "Microsoft.Network/virtualNetworks/joinLoadBalancer/action", "members are addresses of a network"),
+
+    (RoleUse::TrafficManager, "Microsoft.Network/trafficManagerProfiles/read", "where traffic goes is looked at"),
+    (RoleUse::TrafficManager, "Microsoft.Network/trafficManagerProfiles/write", "endpoints have weights"),
 
     (RoleUse::Health, "Microsoft.Compute/virtualMachineScaleSets/read", "whether Azure checks members is looked at"),
     (RoleUse::Health, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read", "members of uniform scale sets are looked at"),
@@ -125,7 +152,7 @@ pub fn custom_role(
     uses: impl IntoIterator<Item = RoleUse>,
 ) -> String {
     let uses: BTreeSet<RoleUse> = uses.into_iter().collect();
-    let needed = NEEDED.iter().filter(|(need, ..)| uses.contains(need));
+    let needed = NEEDED.iter().filter(|(need, ..)| uses.iter().any(|one| one.includes(*need)));
     let actions: BTreeSet<&str> = needed.map(|(_, action, _)| *action).collect();
     let scopes: Vec<String> = scopes.into_iter().map(Into::into).collect();
     let role = json!({
@@ -178,6 +205,9 @@ mod tests {
         let fleets = actions(&[RoleUse::Fleets, RoleUse::Health]);
         assert!(!fleets.iter().any(|action| action.contains("applicationGateways") || action.contains("assign")));
         assert!(actions(&RoleUse::ALL).len() > fleets.len());
+        let (by_address, by_name) = (actions(&[RoleUse::LoadBalancers]), actions(&[RoleUse::TrafficManager]));
+        assert!(by_address.iter().all(|action| by_name.contains(action)), "{by_name:?}");
+        assert_eq!(by_name.len(), by_address.len() + 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Ending instances by name, and removing what is left of a fleet.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{FleetId, InstanceId, Lifecycle, ServiceName};
@@ -16,7 +17,10 @@ use crate::operation::{self, Standing};
 /// So many instances are ended with a request. Azure gives no figure; these fit into a request whatever they are called.
 const ENDED_AT_ONCE: usize = 100;
 
-/// Begins to end those whom the proof names, who are of its fleet, and whom nobody ends already.
+/// When those who are to be ended are looked at again.
+const BEGUN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Begins to end those whom the proof names, who are of its fleet, and whom nobody ends already. Done when all of them are seen to end.
 pub(super) async fn retire(config: &Config, proof: &RetireProof, fleet: Fleet) -> Result<Progress<()>, ProviderError> {
     let Fleet::Ours(parts) = fleet else { return Ok(Progress::Done(())) };
     let named: BTreeSet<&InstanceId> = proof.instances().iter().collect();
@@ -31,7 +35,6 @@ pub(super) async fn retire(config: &Config, proof: &RetireProof, fleet: Fleet) -
         });
     }
     let keys: Vec<&str> = victims.iter().map(|member| member.key.as_str()).take(ENDED_AT_ONCE).collect();
-    let left = victims.len() - keys.len() + kept.len();
     let answer = match parts.set.end(config, &keys).await {
         Ok(answer) => answer,
         Err(failure) if names_who_is_gone(&failure) => {
@@ -39,12 +42,10 @@ pub(super) async fn retire(config: &Config, proof: &RetireProof, fleet: Fleet) -
         }
         Err(failure) => return Err(failed(RETIRE, Effect::None, failure)),
     };
-    // It goes on without us; the list of instances tells.
+    // What was accepted is not seen yet. The next call sees it, and who is left.
     operation::begun(RETIRE, Effect::None, &parts.set.name, &answer)?;
-    Ok(match left {
-        0 => Progress::Done(()),
-        left => pending(format!("the other {left} instances of {} to be ended", proof.fleet())),
-    })
+    let note = format!("{} instances of {} to be seen ending", keys.len(), proof.fleet());
+    Ok(Progress::Pending { retry_after: BEGUN_WITHIN, note })
 }
 
 /// Whether a request was refused as a whole because one that it names is gone, as happens when a list lags: "The provided instanceId 5 is not an active

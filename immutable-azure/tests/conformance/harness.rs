@@ -32,7 +32,12 @@ pub(crate) struct AzureHarness {
 
 impl AzureHarness {
     pub(crate) fn new(traffic: Traffic) -> Self {
-        Self { group: Group::open(Options::default()), traffic, images: Mutex::default(), other: SimCloud::default() }
+        Self {
+            group: Group::with_balancers(Options::default()),
+            traffic,
+            images: Mutex::default(),
+            other: SimCloud::default(),
+        }
     }
 
     fn config(&self) -> Config {
@@ -47,8 +52,7 @@ impl AzureHarness {
     }
 
     fn base(&self) -> Image {
-        let id = self.group.fake.id("Microsoft.Compute/galleries/golden/images/web/versions/1.0.0");
-        GalleryImageBuilder::base(&id).unwrap()
+        GalleryImageBuilder::base("debian:debian-12:12-gen2:0.20260112.1").unwrap()
     }
 
     /// The specification of an image that prints a text.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Fixed, balancers, builders};
 
-/// A resource group with two images and what stands in front of machines.
+/// A resource group with a gallery of two images.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) fake: Fake,
@@ -29,10 +29,16 @@ impl Group {
                 json!({ "properties": { "publishingProfile": { "targetRegions": [{ "name": "westeurope" }] } } });
             fake.put(&format!("Microsoft.Compute/galleries/golden/images/web/versions/{version}"), image);
         }
-        balancers::place(&fake);
         builders::place(&fake);
         let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
         Self { fake, clients }
+    }
+
+    /// The same, and what stands in front of machines.
+    pub(crate) fn with_balancers(options: Options) -> Self {
+        let group = Self::open(options);
+        balancers::place(&group.fake);
+        group
     }
 
     /// The fewest settings that make sense here.
