@@ -182,6 +182,9 @@ impl ConfigBuilder {
     }
 
     /// The routes that rollouts move traffic on: the id, from `/subscriptions/` on, of a resource of `Microsoft.Network` or of a part of one.
+    ///
+    /// A fleet that is [removed](crate::ScaleSetProvisioner#removal) leaves nothing on them. A profile of Traffic Manager does not tell which pools are behind
+    /// it: name the pools of its [slots](crate::Slot) as well.
     pub fn routes(mut self, routes: impl IntoIterator<Item = RouteId>) -> Self {
         self.0.routes = routes.into_iter().collect();
         self

@@ -53,6 +53,10 @@ const REMOVE: &str = "remove fleet";
 /// * **Put into the set by hand**: a member as any other, whatever it is called. One of another image is listed with other content than that
 ///   of its release, so that it is replaced; so is one of a uniform set that was made before somebody changed how the set makes its members.
 ///
+/// # Removal
+/// With a fleet goes what is left of it on the [routes](crate::ConfigBuilder::routes) of the configuration: entries of backend pools whose members were
+/// drained, and pools of gateways that only say whose addresses they were. As long as the fleet has a member there, it is not removed.
+///
 /// # Images
 /// The image of a release is a version in a gallery that is made of a generalised machine: cloud-init runs what an instance starts with at its first boot,
 /// and only then. Azure gives a specialised image no custom data.

@@ -13,6 +13,7 @@ use crate::client::Failure;
 use crate::config::Config;
 use crate::error::{Complaint, failed};
 use crate::operation::{self, Standing};
+use crate::traffic_switch;
 
 /// So many instances are ended with a request. Azure gives no figure; these fit into a request whatever they are called.
 const ENDED_AT_ONCE: usize = 100;
@@ -57,7 +58,7 @@ fn names_who_is_gone(failure: &Failure) -> bool {
     answer.status == 400 && words.contains("instanceId") && words.contains("is not an active")
 }
 
-/// Removes a fleet without instances: what they have left behind, and last its set, by which it would be found again.
+/// Removes a fleet without instances: what it has on routes, what instances have left behind, and last its set, by which it would be found again.
 pub(super) async fn remove(
     config: &Config,
     (service, fleet): (&ServiceName, &FleetId),
@@ -85,6 +86,11 @@ pub(super) async fn remove(
             return conflict(format!("fleet {fleet} has {} instances that are not listed: look again", set.capacity()));
         }
         Standing::Settled | Standing::Failed => {}
+    }
+    // In a box: with its many requests it is too large to be a part of this future.
+    let off_routes = Box::pin(traffic_switch::drop_fleet(config, REMOVE, fleet)).await?;
+    if off_routes != Progress::Done(()) {
+        return Ok(off_routes);
     }
     if leftovers::sweep(config, &set).await? {
         return Ok(pending(format!("what instances of {fleet} have left behind to be gone")));

@@ -7,6 +7,7 @@ mod lists;
 mod model;
 mod permissions;
 mod removal;
+mod routes;
 mod stand;
 #[path = "../support/mod.rs"]
 mod support;

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 use crate::Config;
 use crate::client::{Answer, Failure, Request};
 use crate::error::{Complaint, failed, unseen};
+use crate::looks;
 use crate::operation::{Begun, SOON, Standing, begun};
 
 /// The version of the API: <https://learn.microsoft.com/azure/templates/microsoft.network/change-log/applicationgateways>.
@@ -54,6 +55,21 @@ impl Document {
         let request = Request::new(Method::GET, id, API);
         let answer = config.clients.send(request).await.map_err(|failure| unseen(operation, failure))?;
         Self::of(id, &answer).map_err(|failure| unseen(operation, failure))
+    }
+
+    /// The gateway of this id, if it is there.
+    ///
+    /// # Errors
+    /// Why it cannot be seen.
+    pub(super) async fn find(
+        config: &Config,
+        operation: &'static str,
+        id: &str,
+    ) -> Result<Option<Self>, ProviderError> {
+        let Some(answer) = looks::one(&config.clients, operation, Request::new(Method::GET, id, API)).await? else {
+            return Ok(None);
+        };
+        Self::of(id, &answer).map(Some).map_err(|failure| unseen(operation, failure))
     }
 
     fn of(id: &str, answer: &Answer) -> Result<Self, Failure> {

@@ -8,7 +8,7 @@ use super::document::{self, Document, named, same};
 
 /// A route: a part of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Route {
+pub(in crate::traffic_switch) struct Route {
     pub(super) id: RouteId,
     /// The id of the gateway.
     pub(super) gateway: String,
@@ -47,7 +47,7 @@ pub(crate) fn gateway_of(id: &str) -> Option<(String, Vec<&str>)> {
 
 impl Route {
     /// What an id names, if it is a route on a gateway.
-    pub(super) fn parse(id: &RouteId) -> Option<Self> {
+    pub(in crate::traffic_switch) fn parse(id: &RouteId) -> Option<Self> {
         let (gateway, rest) = gateway_of(id.as_str())?;
         let list = rest.first()?.to_ascii_lowercase();
         let part = match (list.as_str(), &rest[1..]) {

@@ -208,13 +208,18 @@ impl State {
     }
 
     pub(super) fn tag_before(&self) -> String {
-        tag(BEFORE, &self.route)
+        tag_before(&self.route)
     }
 
     /// The tags of all routes that say what was before.
     pub(super) fn tags_before(&self) -> Vec<String> {
         self.document.tags(BEFORE)
     }
+}
+
+/// The tag of a route that says what was before.
+pub(super) fn tag_before(route: &Route) -> String {
+    tag(BEFORE, route)
 }
 
 fn tag(what: &str, route: &Route) -> String {

@@ -9,6 +9,10 @@
 //! # Stamps
 //! A stamp is made of the call's intent, the version that it saw and what the pool is after its write. So whoever reads the pool sees whether it is as
 //! a certain call has left it: then that call may be sent again and goes on. And a pool that is changed and changed back has other stamps.
+//!
+//! # Sweeps
+//! When a fleet is removed, its entries go that have left. No stamp tells of who had left before its write, so a call that is under way goes on. And
+//! whose entry stays gets a mark behind the stamp, another one with each sweep, so that no version of the pool comes back as long as anything of ours is in it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -30,6 +34,9 @@ const NO_STAMP: &str = "?";
 /// Characters of a stamp.
 const STAMP: usize = 6;
 
+/// Characters of a mark.
+const MARK: usize = 1;
+
 /// One entry of a pool, of ours or of somebody else's.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::traffic_switch) struct Entry {
@@ -44,6 +51,8 @@ pub(in crate::traffic_switch) struct Ours {
     pub(in crate::traffic_switch) fleet: FleetId,
     pub(in crate::traffic_switch) since: Timestamp,
     pub(in crate::traffic_switch) stamp: String,
+    /// How often something was swept beside it, in a digit; nothing for never.
+    pub(super) mark: String,
 }
 
 impl Entry {
@@ -95,11 +104,28 @@ impl Entry {
         self.address().and_then(address).is_some_and(|own| address(target.endpoint.host()) == Some(own))
     }
 
-    /// With this stamp on it.
-    fn stamped(mut self, stamp: &str) -> Self {
+    /// With this stamp on it, and no mark.
+    fn stamped(self, stamp: &str) -> Self {
+        self.marked("").renamed(|ours| stamp.clone_into(&mut ours.stamp))
+    }
+
+    fn marked(self, mark: &str) -> Self {
+        self.renamed(|ours| mark.clone_into(&mut ours.mark))
+    }
+
+    /// With the next mark.
+    pub(in crate::traffic_switch) fn marked_anew(self) -> Self {
+        let last = self.ours.as_ref().and_then(|ours| u64::from_str_radix(&ours.mark, 36).ok());
+        self.marked(&digits(last.map_or(1, |last| (last + 1) % 36)))
+    }
+
+    fn renamed(mut self, change: impl FnOnce(&mut Ours)) -> Self {
         if let Some(ours) = &mut self.ours {
-            stamp.clone_into(&mut ours.stamp);
-            self.value["name"] = ours.name().into();
+            let before = ours.clone();
+            change(ours);
+            if *ours != before {
+                self.value["name"] = ours.name().into();
+            }
         }
         self
     }
@@ -122,12 +148,19 @@ impl Ours {
         let fleet = instance::fleet(&instance)?;
         let since = parts.next().and_then(|text| i64::from_str_radix(text, 36).ok());
         let since = since.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(Self { instance, fleet, since, stamp: parts.next().unwrap_or_default().to_owned() })
+        let rest = parts.next().unwrap_or_default();
+        let (stamp, mark) = rest.split_at_checked(STAMP).unwrap_or((rest, ""));
+        Some(Self { instance, fleet, since, stamp: stamp.to_owned(), mark: mark.to_owned() })
     }
 
     fn name(&self) -> String {
         let when = u64::try_from(self.since.as_second()).unwrap_or_default();
-        format!("{}.{}.{}", self.instance, digits(when), self.stamp)
+        format!("{}.{}.{}{}", self.instance, digits(when), self.stamp, self.mark)
+    }
+
+    /// Whether it can have a mark: it was not named by hand.
+    pub(in crate::traffic_switch) fn has_stamp(&self) -> bool {
+        self.stamp.len() == STAMP
     }
 
     /// Whether what it had begun may still be going on at this time.
@@ -201,8 +234,9 @@ pub(in crate::traffic_switch) fn after(
                     return Err(Obstacle::Taken(entry.name().to_owned(), target.instance.clone()));
                 }
                 let (instance, fleet) = (target.instance.clone(), target.fleet.clone());
-                let entry = Entry::joining(Ours { instance, fleet, since: now, stamp: NO_STAMP.into() }, host, network);
-                if entry.name().len() - NO_STAMP.len() + STAMP > LONGEST_NAME {
+                let (stamp, mark) = (NO_STAMP.to_owned(), String::new());
+                let entry = Entry::joining(Ours { instance, fleet, since: now, stamp, mark }, host, network);
+                if entry.name().len() - NO_STAMP.len() + STAMP + MARK > LONGEST_NAME {
                     return Err(Obstacle::LongName(entry.name().to_owned()));
                 }
                 all.push(entry);
@@ -227,6 +261,12 @@ fn out(mut entry: Entry, now: Timestamp) -> Entry {
     entry.stamped(NO_STAMP)
 }
 
+/// What a stamp is made of: all entries but those that others have taken out, and no marks.
+pub(super) fn witnessed(entries: &[Entry]) -> Vec<Entry> {
+    let counts = |entry: &&Entry| entry.left().is_none_or(|ours| ours.stamp == NO_STAMP);
+    entries.iter().filter(counts).map(|entry| entry.clone().marked("")).collect()
+}
+
 /// The stamp of a write: `text` is all that is written, with nothing where the stamp is to be.
 pub(in crate::traffic_switch) fn stamp(intent: &str, seen: &str, text: &str) -> String {
     let hash = Fingerprint::of(format!("{intent}\n{seen}\n{text}")).to_string();
@@ -240,7 +280,7 @@ pub(in crate::traffic_switch) fn sealed(
     (intent, seen): (&str, &str),
     text: impl Fn(&[Entry]) -> String,
 ) -> Vec<Entry> {
-    let stamp = stamp(intent, seen, &text(&entries));
+    let stamp = stamp(intent, seen, &text(&witnessed(&entries)));
     let is_new = |entry: &Entry| entry.ours.as_ref().is_some_and(|ours| ours.stamp == NO_STAMP);
     entries.into_iter().map(|entry| if is_new(&entry) { entry.stamped(&stamp) } else { entry }).collect()
 }
@@ -256,6 +296,6 @@ pub(in crate::traffic_switch) fn is_left_by(
         let is_it = |entry: &Entry| entry.ours.as_ref().is_some_and(|ours| ours.stamp == found);
         let blank = |entry: &Entry| if is_it(entry) { entry.clone().stamped(NO_STAMP) } else { entry.clone() };
         let before: Vec<Entry> = entries.iter().map(blank).collect();
-        stamp(intent, seen, &text(&before)) == found
+        stamp(intent, seen, &text(&witnessed(&before))) == found
     })
 }

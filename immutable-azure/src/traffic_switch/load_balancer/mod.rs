@@ -14,12 +14,12 @@
 mod health;
 pub(super) mod members;
 pub(super) mod pool;
+mod removal;
 pub(super) mod state;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_core::model::{RouteId, RouteVersion};
@@ -35,6 +35,7 @@ use crate::operation::{SOON, Standing};
 use health::Opinions;
 use members::{Step, after, leaves, sealed};
 use pool::{Place, Pool};
+pub(super) use removal::drop_fleet;
 use state::State;
 
 /// Shares traffic by the members of a backend pool of a [Standard Load Balancer](https://learn.microsoft.com/azure/load-balancer/load-balancer-overview).
@@ -150,7 +151,7 @@ impl Call<'_> {
         if self.pool.standing == Standing::Failed {
             // What is written may not be in effect: it is sent again, as the vendor says.
             let done = self.pool.write(&self.config.clients, APPLY, &self.pool.entries).await?;
-            return Ok(Some(self.until_settled(done)));
+            return Ok(Some(self.pool.until_seen(done)));
         }
         Ok(None)
     }
@@ -188,14 +189,6 @@ impl Call<'_> {
         let entries = entries.map_err(|obstacle| refuse(format!("{}: {obstacle}", self.pool.place.id())))?;
         let entries = sealed(entries, self.intent, |entries| self.pool.text(entries));
         let done = self.pool.write(&self.config.clients, APPLY, &entries).await?;
-        Ok(self.until_settled(done))
-    }
-
-    /// A write is done when the next call sees it.
-    fn until_settled(&self, done: Progress<()>) -> Progress<()> {
-        match done {
-            Progress::Done(()) => self.pool.waits(Duration::ZERO),
-            pending @ Progress::Pending { .. } => pending,
-        }
+        Ok(self.pool.until_seen(done))
     }
 }

@@ -14,10 +14,11 @@ use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::members::{Entry, is_left_by};
+use super::members::{Entry, is_left_by, witnessed};
 use crate::Clients;
 use crate::client::{Answer, Failure, Request};
 use crate::error::{Complaint, failed, unseen};
+use crate::looks;
 use crate::operation::{SOON, Standing, begun};
 
 /// The first version with the health of rules is 2023-11-01.
@@ -120,6 +121,21 @@ impl Pool {
         Self::of(operation, place, &balancer)
     }
 
+    /// Reads a pool; nothing, if there is no such balancer or pool.
+    pub(in crate::traffic_switch) async fn find(
+        clients: &Clients,
+        operation: &'static str,
+        place: &Place,
+    ) -> Result<Option<Self>, ProviderError> {
+        let request = Request::new(Method::GET, &place.balancer, API_VERSION);
+        let Some(answer) = looks::one(clients, operation, request).await? else { return Ok(None) };
+        let balancer: Value = answer.json().map_err(|failure| unseen(operation, failure))?;
+        match Self::of(operation, place, &balancer) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     pub(in crate::traffic_switch) fn of(
         operation: &'static str,
         place: &Place,
@@ -165,6 +181,12 @@ impl Pool {
         SETTINGS.iter().map(setting).collect::<String>() + &rules.join("\n") + "\n" + &entries
     }
 
+    /// A short name for all of it but those of ours who have left, and the marks of [sweeps](super::members).
+    pub(in crate::traffic_switch) fn lasting_fingerprint(&self) -> String {
+        let stays: Vec<Entry> = self.entries.iter().filter(|entry| entry.left().is_none()).cloned().collect();
+        Fingerprint::of(self.text(&witnessed(&stays))).short()
+    }
+
     /// A short name for all of it.
     pub(in crate::traffic_switch) fn fingerprint(&self) -> String {
         Fingerprint::of(self.text(&self.entries)).short()
@@ -204,6 +226,14 @@ impl Pool {
         match &failure {
             Failure::Refused(answer) if is_busy(answer) => Ok(self.waits(answer.retry_after().unwrap_or(SOON))),
             _ => Err(failed(operation, Effect::None, failure)),
+        }
+    }
+
+    /// A write is done when the next call sees it.
+    pub(in crate::traffic_switch) fn until_seen(&self, done: Progress<()>) -> Progress<()> {
+        match done {
+            Progress::Done(()) => self.waits(Duration::ZERO),
+            pending @ Progress::Pending { .. } => pending,
         }
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::members::{Entry, Obstacle, Step, after, is_left_by, sealed};
 use super::pool::Place;
+use super::removal::without;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -106,6 +107,38 @@ fn steps_keep_what_is_not_theirs() {
     let next = after(&old, &Step::Leave(&[]), None, (now(), HOUR)).unwrap();
     assert_eq!((ips(&next).len(), &next[0], next[1].is_out(), &next[2]), (3, &old[0], true, &old[2]));
     assert!(matches!(joined(&old, &[target("im-web-2_a", "10.0.0.9")], "1"), Err(Obstacle::Taken(..))));
+}
+
+#[test]
+fn a_sweep_takes_out_who_left_and_leaves_a_call_under_way_its_stamp_and_no_version_twice() {
+    let there = [
+        entry("somebody", "10.0.0.9", "Down"),
+        entry("im-web-1_a.tro8w0.abcdef", "10.0.0.1", "Down"),
+        entry("im-web-1_b", "10.0.0.2", "Down"),
+        entry("im-web-2_a.tro8w0.abcdef", "10.0.0.3", "None"),
+    ];
+    let mut now = joined(&there, &[target("im-web-2_b", "10.0.0.4")], "1").unwrap();
+    let mut versions = vec![text(&now)];
+    for round in 1..=40 {
+        now = without(&now, &"web-1".parse().unwrap());
+        let addresses: Vec<_> = now.iter().map(|one| one.address().unwrap()).collect();
+        assert_eq!((addresses.as_slice(), &now[0]), (&["10.0.0.9", "10.0.0.3", "10.0.0.4"][..], &there[0]));
+        assert!(is_left_by(&now, ("key", "1"), text), "round {round}");
+        assert!(!is_left_by(&now, ("key", "2"), text));
+        let read: Vec<Entry> = now.iter().map(|one| Entry::read(&one.value).unwrap()).collect();
+        assert_eq!(read, now, "in round {round} the names tell what was written");
+        assert_eq!(versions.contains(&text(&now)), round > 36, "round {round}");
+        versions.push(text(&now));
+    }
+    // A fleet that has nobody left, and one that is in, lose nobody.
+    assert_eq!(without(&there[..1], &"web-1".parse().unwrap()), there[..1]);
+    assert_eq!(without(&there, &"web-2".parse().unwrap()).len(), 4);
+    // Who is taken out or put in by hand is seen all the same.
+    for (index, state) in [(1, "Down"), (0, "None")] {
+        let mut changed = now.clone();
+        changed[index].value["properties"]["adminState"] = state.into();
+        assert!(!is_left_by(&changed, ("key", "1"), text), "{index} {state}");
+    }
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Known {
     }
 
     fn parts(&self) -> Vec<String> {
-        let pools = self.states.iter().map(|state| state.pool.fingerprint());
+        // The profile counts changes, so that those who have left need not be told.
+        let pools = self.states.iter().map(|state| state.pool.lasting_fingerprint());
         [self.profile.fingerprint()].into_iter().chain(pools).collect()
     }
 
