@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use immutable_core::model::FleetId;
 use immutable_core::provider::{ErrorKind, MemberHealth, ProviderError};
@@ -145,6 +146,24 @@ enum Told {
     Answer(Looks, bool),
 }
 
+impl Told {
+    /// Takes for good whom these say to be, and this one does not. Whether there is any.
+    fn takes(&mut self, found: Looks) -> bool {
+        let mut looks = match self {
+            Self::Answer(looks, _) => std::mem::take(looks),
+            Self::Not | Self::Never => Looks::new(),
+        };
+        let found = found.into_iter().filter(|(address, seen)| *seen == Seen::Good && looks.get(address) != Some(seen));
+        let found: Vec<_> = found.collect();
+        let any = !found.is_empty();
+        looks.extend(found);
+        if any || matches!(self, Self::Answer(..)) {
+            *self = Self::Answer(looks, false);
+        }
+        any
+    }
+}
+
 impl Opinion {
     /// Asks about all members of a route.
     ///
@@ -178,14 +197,14 @@ impl Opinion {
         let answered = if is_probed {
             ask_all(config, operation, state.document.id()).await
         } else if let Some(question) = on_demand(state, pool) {
-            let topic = format!("{}/{pool}", state.document.id()).to_ascii_lowercase();
-            config.questions.ask(&config.clients, operation, &topic, question).await
+            config.questions.ask(&config.clients, operation, &topic(state, pool), question).await
         } else {
             // Nothing leads there, and nothing says how it would be probed.
             self.of.insert(fleet.cloned(), Told::Never);
             return Ok(());
         };
-        let told = match answered {
+        let asked = answered.as_ref().ok().map(|answered| answered.as_of);
+        let mut told = match answered {
             Ok(answered) => {
                 self.as_of = self.as_of.min(answered.as_of);
                 let looks = if is_probed {
@@ -203,6 +222,12 @@ impl Opinion {
                 _ => return Err(error),
             },
         };
+        if is_probed
+            && let Some((before, looks)) = found_before(config, operation, state, (pool, asked))?
+            && told.takes(looks)
+        {
+            self.as_of = self.as_of.min(before);
+        }
         self.of.insert(fleet.cloned(), told);
         Ok(())
     }
@@ -224,14 +249,49 @@ impl Opinion {
     }
 }
 
+/// What was found on demand before a rule led to a pool, and when: it holds until the gateway has had the time to probe the pool by itself. Before that
+/// it takes members for bad, or says nothing of them. `in_use`: the time of its answer about what it probes by itself.
+fn found_before(
+    config: &Config,
+    operation: &'static str,
+    state: &State,
+    (pool, in_use): (&str, Option<Timestamp>),
+) -> Result<Option<(Timestamp, Looks)>, ProviderError> {
+    let Some(answered) = config.questions.last(&topic(state, pool)) else { return Ok(None) };
+    if in_use.is_some_and(|asked| asked > answered.as_of + probed_within(state)) {
+        return Ok(None);
+    }
+    let answer: OnDemand = answered.json(operation)?;
+    Ok(Some((answered.as_of, looks(answer.settings.as_slice()))))
+}
+
+/// How long the gateway takes until it knows a member that it probes by itself. Without a probe of its own
+/// [twice 30 seconds](https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview#default-health-probe).
+fn probed_within(state: &State) -> Duration {
+    let settings = state.route.settings(&state.document);
+    let probe = settings.first().and_then(|settings| probe(state, settings));
+    let seconds = |field: &str| probe.and_then(|probe| probe["properties"][field].as_u64()).unwrap_or(30);
+    Duration::from_secs(seconds("interval") + seconds("timeout"))
+}
+
+/// The name of the question about one pool.
+fn topic(state: &State, pool: &str) -> String {
+    format!("{}/{pool}", state.document.id()).to_ascii_lowercase()
+}
+
+/// The probe of some settings.
+fn probe<'a>(state: &'a State, settings: &Value) -> Option<&'a Value> {
+    let id = settings["properties"]["probe"]["id"].as_str()?;
+    state.document.part("probes", name(id))
+}
+
 /// The question how a pool is that no rule leads to, as it would be probed if that of this route did. Without a probe of its own the settings are probed
 /// [in the usual way](https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview#default-health-probe).
 fn on_demand(state: &State, pool: &str) -> Option<Request> {
     let document = &state.document;
     let settings = state.route.settings(document).into_iter().next()?;
     let said = &settings["properties"];
-    let probe = said["probe"]["id"].as_str().and_then(|id| document.part("probes", name(id)));
-    let mut question = match probe {
+    let mut question = match probe(state, settings) {
         Some(probe) => copied(&probe["properties"]),
         None => json!({ "protocol": said["protocol"], "host": "127.0.0.1", "path": "/", "timeout": 30 }),
     };
