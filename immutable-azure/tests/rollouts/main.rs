@@ -201,8 +201,8 @@ async fn lists_that_lag_mislead_nobody(traffic: Traffic) {
     stand.assert_only(1, 3);
 }
 
-/// The most requests for each instance that is replaced, of all kinds. The rest is room for a slow machine, on which more is looked.
-const CALLS_PER_INSTANCE: usize = 4;
+/// The most requests for each instance that is replaced, of all kinds; 1.4 were measured. The rest is room for a slow machine, on which more is looked.
+const CALLS_PER_INSTANCE: usize = 2;
 
 #[tokio::test]
 #[allow(clippy::print_stdout, reason = "the figure is what people want to see of it")]
