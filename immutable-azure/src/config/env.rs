@@ -4,7 +4,7 @@ use std::env::VarError;
 
 use immutable_core::model::RouteId;
 
-use super::{Config, ConfigBuilder, ConfigError};
+use super::{Config, ConfigBuilder, ConfigError, Orchestration};
 use crate::Clients;
 use crate::image_builder::ImageSettings;
 
@@ -19,7 +19,10 @@ impl Config {
     /// | `IMMUTABLE_AZURE_VM_SIZE` | [`vm_size`](ConfigBuilder::vm_size) |
     /// | `IMMUTABLE_AZURE_SUBNET` | [`subnet`](ConfigBuilder::subnet) |
     /// | `IMMUTABLE_AZURE_ZONES` | [`zones`](ConfigBuilder::zones), with commas; optional |
+    /// | `IMMUTABLE_AZURE_ORCHESTRATION` | [`orchestration`](ConfigBuilder::orchestration), `flexible` or `uniform`; optional |
     /// | `IMMUTABLE_AZURE_IDENTITY` | [`identity`](ConfigBuilder::identity); optional |
+    /// | `IMMUTABLE_AZURE_SECURITY_GROUP` | [`security_group`](ConfigBuilder::security_group); optional |
+    /// | `IMMUTABLE_AZURE_SSH_PUBLIC_KEY` | [`ssh_public_key`](ConfigBuilder::ssh_public_key); optional |
     /// | `IMMUTABLE_AZURE_ROUTES` | [`routes`](ConfigBuilder::routes), with commas; optional |
     /// | `IMMUTABLE_AZURE_GALLERY` | the gallery of [`images`](ConfigBuilder::images); optional |
     /// | `IMMUTABLE_AZURE_PORT` | [`port`](ConfigBuilder::port); optional |
@@ -31,6 +34,8 @@ impl Config {
         read(Clients::from_env()?, |name| std::env::var(name))?.build()
     }
 }
+
+const ORCHESTRATION: &str = "IMMUTABLE_AZURE_ORCHESTRATION";
 
 /// Reads the settings from variables, wherever these come from.
 fn read(clients: Clients, variable: impl Fn(&str) -> Result<String, VarError>) -> Result<ConfigBuilder, ConfigError> {
@@ -45,24 +50,51 @@ fn read(clients: Clients, variable: impl Fn(&str) -> Result<String, VarError>) -
         Ok(items.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
     };
     let (subscription, group) = (needed("IMMUTABLE_AZURE_SUBSCRIPTION")?, needed("IMMUTABLE_AZURE_RESOURCE_GROUP")?);
-    let mut builder = Config::builder(clients, subscription, group, needed("IMMUTABLE_AZURE_LOCATION")?)
+    let builder = Config::builder(clients, subscription, group, needed("IMMUTABLE_AZURE_LOCATION")?)
         .vm_size(needed("IMMUTABLE_AZURE_VM_SIZE")?)
         .subnet(needed("IMMUTABLE_AZURE_SUBNET")?)
         .zones(list("IMMUTABLE_AZURE_ZONES")?)
         .routes(routes("IMMUTABLE_AZURE_ROUTES", &list("IMMUTABLE_AZURE_ROUTES")?)?);
-    if let Some(identity) = text("IMMUTABLE_AZURE_IDENTITY")? {
-        builder = builder.identity(identity);
+    let mut builder = optional_texts(builder, text)?;
+    if let Some(orchestration) = text(ORCHESTRATION)? {
+        builder = builder.orchestration(self::orchestration(&orchestration)?);
     }
-    if let Some(gallery) = text("IMMUTABLE_AZURE_GALLERY")? {
-        builder = builder.images(ImageSettings::new(gallery));
-    }
-    if let Some(port) = text("IMMUTABLE_AZURE_PORT")? {
-        let wrong = |_| ConfigError::new("IMMUTABLE_AZURE_PORT", format!("{port:?} is no port"));
-        builder = builder.port(port.parse().map_err(wrong)?);
-    }
-    match text("IMMUTABLE_AZURE_HEALTH_PATH")? {
-        Some(path) => Ok(builder.health_path(path)),
+    match text("IMMUTABLE_AZURE_PORT")? {
+        Some(port) => {
+            let wrong = |_| ConfigError::new("IMMUTABLE_AZURE_PORT", format!("{port:?} is no port"));
+            Ok(builder.port(port.parse().map_err(wrong)?))
+        }
         None => Ok(builder),
+    }
+}
+
+type Set = fn(ConfigBuilder, String) -> ConfigBuilder;
+
+/// The settings that are texts, as far as their variables are set.
+fn optional_texts(
+    mut builder: ConfigBuilder,
+    text: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+) -> Result<ConfigBuilder, ConfigError> {
+    let settings: [(&'static str, Set); 5] = [
+        ("IMMUTABLE_AZURE_IDENTITY", ConfigBuilder::identity),
+        ("IMMUTABLE_AZURE_SECURITY_GROUP", ConfigBuilder::security_group),
+        ("IMMUTABLE_AZURE_SSH_PUBLIC_KEY", ConfigBuilder::ssh_public_key),
+        ("IMMUTABLE_AZURE_GALLERY", |builder, gallery| builder.images(ImageSettings::new(gallery))),
+        ("IMMUTABLE_AZURE_HEALTH_PATH", ConfigBuilder::health_path),
+    ];
+    for (name, set) in settings {
+        if let Some(value) = text(name)? {
+            builder = set(builder, value);
+        }
+    }
+    Ok(builder)
+}
+
+fn orchestration(text: &str) -> Result<Orchestration, ConfigError> {
+    match text {
+        "flexible" => Ok(Orchestration::Flexible),
+        "uniform" => Ok(Orchestration::Uniform),
+        _ => Err(ConfigError::new(ORCHESTRATION, format!("{text:?} is neither \"flexible\" nor \"uniform\""))),
     }
 }
 
@@ -80,6 +112,9 @@ mod tests {
 
     const SUBNET: &str = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/net/providers/Microsoft.Network/virtualNetworks/web/subnets/default";
     const IDENTITY: &str = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web";
+    const SECURITY_GROUP: &str = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/net/providers/Microsoft.Network/networkSecurityGroups/web";
+    const GALLERY: &str = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/images/providers/Microsoft.Compute/galleries/golden";
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA deployer";
     const ROUTES: &str = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/g/providers/Microsoft.Network/loadBalancers/a, /subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/g/providers/Microsoft.Network/loadBalancers/b";
 
     const LEAST: [(&str, &str); 5] = [
@@ -104,9 +139,17 @@ mod tests {
         let config = read_from(&LEAST).unwrap();
         assert_eq!((config.launch.location.as_str(), config.port), ("westeurope", 80));
         assert_eq!((config.launch.zones.len(), config.routes.len()), (0, 0));
+        assert_eq!(config.launch.orchestration, Orchestration::Flexible);
+        assert!(config.images.is_none() && config.launch.identity.is_none());
+        let flexible = read_from(&[&LEAST[..], &[("IMMUTABLE_AZURE_ORCHESTRATION", "flexible")]].concat());
+        assert_eq!(flexible.unwrap().launch.orchestration, Orchestration::Flexible);
         let more = [
             ("IMMUTABLE_AZURE_ZONES", "1, 2"),
             ("IMMUTABLE_AZURE_IDENTITY", IDENTITY),
+            ("IMMUTABLE_AZURE_ORCHESTRATION", "uniform"),
+            ("IMMUTABLE_AZURE_SECURITY_GROUP", SECURITY_GROUP),
+            ("IMMUTABLE_AZURE_SSH_PUBLIC_KEY", KEY),
+            ("IMMUTABLE_AZURE_GALLERY", GALLERY),
             ("IMMUTABLE_AZURE_ROUTES", ROUTES),
             ("IMMUTABLE_AZURE_PORT", "8080"),
             ("IMMUTABLE_AZURE_HEALTH_PATH", "/health"),
@@ -114,6 +157,10 @@ mod tests {
         let config = read_from(&[&LEAST[..], &more].concat()).unwrap();
         assert_eq!((config.launch.zones, config.port), (vec!["1".to_owned(), "2".to_owned()], 8080));
         assert_eq!(config.launch.identity.as_deref(), Some(IDENTITY));
+        assert_eq!(config.launch.orchestration, Orchestration::Uniform);
+        assert_eq!(config.launch.security_group.as_deref(), Some(SECURITY_GROUP));
+        assert_eq!(config.launch.ssh_public_key.as_deref(), Some(KEY));
+        assert_eq!(config.images.map(|images| images.gallery).as_deref(), Some(GALLERY));
         assert_eq!(config.routes.len(), 2);
         assert_eq!(config.health_path.as_deref(), Some("/health"));
     }
@@ -126,6 +173,9 @@ mod tests {
         }
         let with = |name, value| read_from(&[&LEAST[..], &[(name, value)]].concat()).unwrap_err().to_string();
         assert_eq!(with("IMMUTABLE_AZURE_PORT", "http"), "IMMUTABLE_AZURE_PORT: \"http\" is no port");
+        let neither = "IMMUTABLE_AZURE_ORCHESTRATION: \"Both\" is neither \"flexible\" nor \"uniform\"";
+        assert_eq!(with("IMMUTABLE_AZURE_ORCHESTRATION", "Both"), neither);
+        assert!(with("IMMUTABLE_AZURE_GALLERY", "golden").starts_with("images.gallery: "));
         assert_eq!(with("IMMUTABLE_AZURE_LOCATION", ""), "IMMUTABLE_AZURE_LOCATION: is not set");
         assert_eq!(with("IMMUTABLE_AZURE_ZONES", "a"), "zones: a zone is a number, such as \"1\"");
     }
