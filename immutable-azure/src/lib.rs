@@ -1,23 +1,34 @@
-//! Immutable rollouts on Azure: the connection to Azure Resource Manager and the settings, on which fleets, images and traffic are to stand.
+//! Immutable rollouts on Azure: golden images in a gallery, fleets as virtual machine scale sets, and traffic by load balancers, application gateways
+//! or Traffic Manager.
 //!
 //! ```no_run
-//! use immutable_azure::{Clients, Config};
+//! # fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use immutable_azure::{Clients, Config, ImageSettings};
 //!
-//! let network = "/subscriptions/01234567-89ab-cdef-0123-456789abcdef/resourceGroups/network/providers/Microsoft.Network";
-//! let config = Config::builder(Clients::from_env()?, "01234567-89ab-cdef-0123-456789abcdef", "web-production", "westeurope")
+//! let subscription = "01234567-89ab-cdef-0123-456789abcdef";
+//! let providers = format!("/subscriptions/{subscription}/resourceGroups/shared/providers");
+//! let pool = format!("{providers}/Microsoft.Network/loadBalancers/web/backendAddressPools/web");
+//! let config = Config::builder(Clients::from_env()?, subscription, "web-production", "westeurope")
 //!     .zones(["1", "2", "3"])
 //!     .vm_size("Standard_D2s_v5")
-//!     .subnet(format!("{network}/virtualNetworks/web/subnets/default"))
+//!     .subnet(format!("{providers}/Microsoft.Network/virtualNetworks/web/subnets/default"))
+//!     .identity(format!("{providers}/Microsoft.ManagedIdentity/userAssignedIdentities/web"))
+//!     .images(ImageSettings::new(format!("{providers}/Microsoft.Compute/galleries/golden")))
+//!     .routes([pool.parse()?])
 //!     .port(8080)
 //!     .health_path("/health")
 //!     .build()?;
-//! # Ok::<(), immutable_azure::ConfigError>(())
+//! let platform = immutable_azure::platform(&config);
+//! # Ok(())
+//! # }
 //! ```
-
-#![cfg_attr(not(test), expect(dead_code, reason = "a foundation: fleets, images and traffic are to stand on it"))]
 
 mod addresses;
 mod asked;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "requests by the crate for Compute are held to tests, and nothing makes one")
+)]
 mod client;
 mod config;
 mod error;
@@ -30,6 +41,7 @@ mod metric_source;
 mod operation;
 mod ownership;
 mod permissions;
+mod platform;
 mod provisioner;
 mod startup;
 #[cfg(test)]
@@ -42,5 +54,6 @@ pub use health_probe::{GatewayHealthProbe, ScaleSetHealthProbe};
 pub use image_builder::{GalleryImageBuilder, ImageSettings};
 pub use metric_source::{Aggregation, FleetMetric, FleetSeries, MonitorMetrics};
 pub use permissions::{RoleUse, custom_role};
+pub use platform::platform;
 pub use provisioner::ScaleSetProvisioner;
 pub use traffic_switch::{GatewayPoolSwitch, LoadBalancerSwitch, RoutingRuleSwitch, Slot, TrafficManagerSwitch};

@@ -3,6 +3,7 @@
 mod env;
 mod fleets;
 mod names;
+mod routes;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use immutable_core::model::{Fingerprint, LabelKey, RouteId};
 use serde::Serialize;
 
 pub(crate) use names::{is_location, is_resource, is_size};
+pub(crate) use routes::RouteKind;
 
 use crate::Clients;
 use crate::asked::Questions;
@@ -181,9 +183,11 @@ impl ConfigBuilder {
         self
     }
 
-    /// The routes that rollouts move traffic on: the id, from `/subscriptions/` on, of a resource of `Microsoft.Network` or of a part of one.
+    /// The routes that rollouts move traffic on: the id, from `/subscriptions/` on, of a resource of `Microsoft.Network` or of a part of one. All
+    /// of one kind, as [one switch](crate::platform) moves traffic on one kind; pools of load balancers may stand beside a profile of
+    /// Traffic Manager.
     ///
-    /// A fleet that is [removed](crate::ScaleSetProvisioner#removal) leaves nothing on them. A profile of Traffic Manager does not tell which pools are behind
+    /// A fleet that is [removed](crate::ScaleSetProvisioner#removal) leaves nothing on them. A profile does not tell which pools are behind
     /// it: name the pools of its [slots](crate::Slot) as well.
     pub fn routes(mut self, routes: impl IntoIterator<Item = RouteId>) -> Self {
         self.0.routes = routes.into_iter().collect();
@@ -243,10 +247,7 @@ impl ConfigBuilder {
         config.launch.check()?;
         fleets::check(&config)?;
         hold("port", config.port != 0, "must be from 1 to 65535")?;
-        for route in &config.routes {
-            let is_route = names::is_resource(route.as_str(), "Microsoft.Network", None);
-            hold("routes", is_route, "must look like \"/subscriptions/.../providers/Microsoft.Network/...\"")?;
-        }
+        routes::check(&config.routes)?;
         hold("max_fleet_size", (1..=1000).contains(&config.max_fleet_size), "must be from 1 to 1000")?;
         hold("list_lag", config.list_lag <= Duration::from_mins(5), "must be at most 5 minutes")?;
         hold("metric_lag", config.metric_lag <= Duration::from_hours(1), "must be at most an hour")?;
@@ -289,20 +290,20 @@ fn hold(field: &'static str, holds: bool, problem: &str) -> Result<(), ConfigErr
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::testing::{Known, TOKEN};
 
-    pub(super) const SUBSCRIPTION: &str = "01234567-89ab-cdef-0123-456789abcdef";
+    pub(crate) const SUBSCRIPTION: &str = "01234567-89ab-cdef-0123-456789abcdef";
 
-    pub(super) fn id(rest: &str) -> String {
+    pub(crate) fn id(rest: &str) -> String {
         format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/net/providers/{rest}")
     }
 
     /// Settings that can be built, with clients that reach nobody.
-    pub(super) fn builder(subscription: &str, group: &str, location: &str) -> ConfigBuilder {
+    pub(crate) fn builder(subscription: &str, group: &str, location: &str) -> ConfigBuilder {
         let clients = Clients::new(Arc::new(Known::default()), Some("http://127.0.0.1:9")).unwrap();
         Config::builder(clients, subscription, group, location)
             .vm_size("Standard_D2s_v5")
