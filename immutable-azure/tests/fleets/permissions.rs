@@ -1,40 +1,26 @@
-//! Which actions fleets need: all of these, and no other.
+//! What the custom role allows is enough for fleets, and each part of it is needed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use immutable_azure::{ConfigBuilder, Orchestration};
+use immutable_azure::{ConfigBuilder, Orchestration, RoleUse};
 use immutable_azure_fake::Options;
 use immutable_core::model::FleetSpec;
 use immutable_core::provider::{ErrorKind, OpContext, ProviderError, Provisioner as _};
 use serde_json::json;
 
 use crate::stand::{BOTH, Stand};
+use crate::support;
 
-/// With either kind of scale sets.
-const ACTIONS: [&str; 14] = [
-    "Microsoft.Compute/disks/delete",
-    "Microsoft.Compute/disks/read",
-    "Microsoft.Compute/galleries/images/versions/read",
-    "Microsoft.Compute/locations/operations/read",
-    "Microsoft.Compute/virtualMachineScaleSets/delete",
-    "Microsoft.Compute/virtualMachineScaleSets/delete/action",
-    "Microsoft.Compute/virtualMachineScaleSets/read",
-    "Microsoft.Compute/virtualMachineScaleSets/write",
-    "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
-    "Microsoft.Network/networkInterfaces/delete",
-    "Microsoft.Network/networkInterfaces/read",
-    "Microsoft.Network/networkSecurityGroups/join/action",
-    "Microsoft.Network/virtualNetworks/subnets/join/action",
-    // Only with uniform ones.
-    "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
-];
-
-/// Where machines are, by the kind of their set.
-fn machines(orchestration: Orchestration) -> &'static str {
+/// What the role allows beside what this kind of scale sets needs, as it is for both.
+fn others(orchestration: Orchestration) -> &'static [&'static str] {
     if orchestration == Orchestration::Uniform {
-        "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read"
+        &["Microsoft.Compute/virtualMachines/read"]
     } else {
-        "Microsoft.Compute/virtualMachines/read"
+        &[
+            "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+            "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
+        ]
     }
 }
 
@@ -71,25 +57,20 @@ fn settings(builder: ConfigBuilder, orchestration: Orchestration) -> ConfigBuild
         .security_group(format!("{group}/Microsoft.Network/networkSecurityGroups/web"))
 }
 
-async fn with(orchestration: Orchestration, actions: &[&str]) -> Result<(), ProviderError> {
-    let actions = actions.iter().map(|action| (*action).to_owned()).collect();
+async fn with(orchestration: Orchestration, actions: BTreeSet<String>) -> Result<(), ProviderError> {
     let options = Options { actions: Some(actions), ..Options::default() };
     let stand = Stand::with(options, |builder| settings(builder, orchestration));
     life(&stand, &stand.spec(1)).await
 }
 
 #[tokio::test]
-async fn exactly_these_actions_are_needed() {
+async fn the_role_for_fleets_is_enough_and_each_of_it_is_needed() {
     for orchestration in BOTH {
-        let mut all = ACTIONS.to_vec();
-        all.push(machines(orchestration));
-        if orchestration != Orchestration::Uniform {
-            all.retain(|action| !action.ends_with("ScaleSets/networkInterfaces/read"));
-        }
-        with(orchestration, &all).await.unwrap();
+        let mut all = support::actions([RoleUse::Fleets, RoleUse::Identity, RoleUse::SecurityGroup]);
+        all.retain(|action| !others(orchestration).contains(&action.as_str()));
+        with(orchestration, all.clone()).await.unwrap();
         for missing in &all {
-            let others: Vec<_> = all.iter().copied().filter(|action| action != missing).collect();
-            let error = with(orchestration, &others).await.expect_err(missing);
+            let error = with(orchestration, support::without(&all, missing)).await.expect_err(missing);
             assert_eq!(error.kind(), ErrorKind::PermissionDenied, "without {missing}: {error}");
             assert!(error.to_string().contains(missing), "{error}");
         }

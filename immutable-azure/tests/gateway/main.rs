@@ -8,5 +8,7 @@ mod members;
 mod permissions;
 mod probe;
 mod requests;
+#[path = "../support/role.rs"]
+mod role;
 mod rules;
 mod stand;

@@ -5,4 +5,6 @@
 mod metrics;
 mod permissions;
 mod probes;
+#[path = "../support/role.rs"]
+mod role;
 mod stand;

@@ -6,9 +6,11 @@ mod balancers;
 pub(crate) mod builders;
 mod credential;
 mod group;
+mod role;
 mod traffic;
 
 pub(crate) use balancers::{GATEWAY, LOAD_BALANCER, PROFILE};
 pub(crate) use credential::{Fixed, TOKEN};
 pub(crate) use group::{Group, proof};
+pub(crate) use role::{actions, without};
 pub(crate) use traffic::Traffic;

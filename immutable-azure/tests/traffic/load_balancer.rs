@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use immutable_azure::LoadBalancerSwitch;
+use immutable_azure::{LoadBalancerSwitch, RoleUse};
 use immutable_azure_fake::Options;
 use immutable_core::model::{RouteId, Split};
 use immutable_core::provider::{
@@ -11,9 +11,8 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::stand::{
-    BALANCER, PERMISSIONS, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until,
-};
+use crate::role::{actions, without};
+use crate::stand::{BALANCER, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until};
 
 fn to(members: &[&[MemberTarget]]) -> Assignment {
     assignment(&[], members)
@@ -367,11 +366,12 @@ async fn no_request_is_lost_when_all_members_change_and_those_in_flight_are_fini
 }
 
 #[tokio::test]
-async fn each_permission_is_needed() {
-    for missing in [None].into_iter().chain(PERMISSIONS.map(Some)) {
+async fn the_role_for_load_balancers_is_enough_and_each_of_it_is_needed() {
+    let all = actions([RoleUse::LoadBalancers]);
+    for missing in [None].into_iter().chain(all.iter().map(Some)) {
         let (stand, switch, route) = open().await;
-        let all = PERMISSIONS.into_iter().filter(|action| Some(*action) != missing).map(str::to_owned);
-        stand.fake.set(|options| options.actions = Some(all.collect()));
+        let allowed = missing.map_or_else(|| all.clone(), |action| without(&all, action));
+        stand.fake.set(|options| options.actions = Some(allowed));
         let wanted = to(&[&stand.machines("web-old")]);
         let expected = switch.observe(&OpContext::standalone("look"), &route).await.map(|state| state.version);
         let done = match expected {

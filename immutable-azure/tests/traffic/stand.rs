@@ -101,15 +101,6 @@ impl Stand {
     }
 }
 
-/// All that changes of a pool need.
-pub(crate) const PERMISSIONS: [&str; 5] = [
-    "Microsoft.Network/loadBalancers/backendAddressPools/write",
-    "Microsoft.Network/loadBalancers/loadBalancingRules/health/action",
-    "Microsoft.Network/loadBalancers/read",
-    "Microsoft.Network/locations/operationResults/read",
-    "Microsoft.Network/virtualNetworks/joinLoadBalancer/action",
-];
-
 /// The write of a pool, as the fake counts it.
 pub(crate) const PUT_POOL: &str = "PUT Microsoft.Network/loadBalancers/backendAddressPools";
 

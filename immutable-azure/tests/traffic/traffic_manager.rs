@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use immutable_azure::{Slot, TrafficManagerSwitch};
+use immutable_azure::{RoleUse, Slot, TrafficManagerSwitch};
 use immutable_core::model::{RouteId, Split};
 use immutable_core::provider::{
     Effect, ErrorKind, MemberHealth, MemberTarget, OpContext, Progress, SwitchKind, TrafficSwitch, VersionCheck,
 };
 use serde_json::{Value, json};
 
+use crate::role::{actions, without};
 use crate::stand::{
-    PERMISSIONS, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, public_address, quick, until,
+    PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, public_address, quick, until,
 };
 
 const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
@@ -407,12 +408,12 @@ async fn no_request_is_lost_when_all_traffic_moves() {
 }
 
 #[tokio::test]
-async fn each_permission_is_needed() {
-    let needed = ["Microsoft.Network/trafficManagerProfiles/read", "Microsoft.Network/trafficManagerProfiles/write"];
-    for missing in [None, Some(needed[0]), Some(needed[1])] {
+async fn the_role_for_profiles_is_enough_and_each_of_it_is_needed() {
+    let all = actions([RoleUse::TrafficManager]);
+    for missing in [None].into_iter().chain(all.iter().map(Some)) {
         let at = Profile::open(0).await;
-        let all = needed.iter().chain(&PERMISSIONS).filter(|action| Some(**action) != missing);
-        at.stand.fake.set(|options| options.actions = Some(all.map(|action| (*action).to_owned()).collect()));
+        let allowed = missing.map_or_else(|| all.clone(), |action| without(&all, action));
+        at.stand.fake.set(|options| options.actions = Some(allowed));
         let wanted = assignment(OLD, &[&at.stand.machines("web-old")]);
         let expected = at.switch.observe(&OpContext::standalone("look"), &at.route).await.map(|state| state.version);
         let done = match expected {
