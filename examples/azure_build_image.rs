@@ -15,19 +15,16 @@
 
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 
+#[path = "support/azure_fake.rs"]
+mod azure_fake;
+
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use azure_core::base64;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::time::{Duration, OffsetDateTime};
-use immutable_azure::{Clients, Config, GalleryImageBuilder, ImageSettings};
-use immutable_azure_fake::{Fake, Options, Ran};
-use immutable_core::model::{Fingerprint, Image, ServiceName};
+use immutable_azure::{Config, GalleryImageBuilder};
+use immutable_core::model::{Image, ServiceName};
 use immutable_core::provider::{FileCopy, ImageBuilder, ImageSpec, Layer, OpContext, Progress, Recipe};
-use serde_json::{Value, json};
 
 const USAGE: &str = "arguments: <service> <version> <base image>, or --emulator";
 
@@ -49,41 +46,9 @@ async fn in_a_group(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 async fn on_a_fake() -> Result<(), Box<dyn Error>> {
-    let fake = Fake::start(Options::default());
-    fake.put("Microsoft.Compute/galleries/golden", json!({}));
-    fake.on_run_command(|machine, script| Some(run(machine, script)));
-    let subnet = fake.id("Microsoft.Network/virtualNetworks/web/subnets/default");
-    let clients = Clients::new(Arc::new(Known), Some(&fake.url()))?;
-    let config = Config::builder(clients, Options::default().subscription, "fake", "westeurope")
-        .vm_size("Standard_D2s_v5")
-        .subnet(subnet)
-        .images(ImageSettings::new(fake.id("Microsoft.Compute/galleries/golden")))
-        .build()?;
-    let arguments = ["web", "1.0.0", "debian:debian-12:12-gen2:0.20260112.1993"].map(str::to_owned);
-    build(&arguments, GalleryImageBuilder::new(config)).await
-}
-
-/// What run commands do on the builder of the stand-in, where no script really runs: they say that the build is done, and switch the machine off.
-fn run(machine: &Value, script: &str) -> Ran {
-    if script.contains("deprovision") {
-        return Ran { off: true, ..Ran::default() };
-    }
-    let data = machine["properties"]["osProfile"]["customData"].as_str().unwrap_or_default();
-    let data = base64::decode(data).unwrap_or_default();
-    let data = String::from_utf8_lossy(&data);
-    let nonce = data.lines().find_map(|line| line.strip_prefix("# immutable-nonce: ")).unwrap_or_default();
-    Ran { output: format!("immutable {nonce} done {}\n", Fingerprint::of("content")), ..Ran::default() }
-}
-
-/// A credential for the stand-in, which takes any token for a good one.
-#[derive(Debug)]
-struct Known;
-
-#[async_trait::async_trait]
-impl TokenCredential for Known {
-    async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("for-the-stand-in", OffsetDateTime::now_utc() + Duration::hours(1)))
-    }
+    let furnished = azure_fake::furnish()?;
+    let arguments = ["web".to_owned(), "1.0.0".to_owned(), furnished.base.clone()];
+    build(&arguments, GalleryImageBuilder::new(furnished.config.clone())).await
 }
 
 async fn build(arguments: &[String], builder: GalleryImageBuilder) -> Result<(), Box<dyn Error>> {

@@ -9,15 +9,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::time::{Duration as Span, OffsetDateTime};
-use immutable_azure::{Clients, Config};
-use immutable_azure_fake::{Fake, Options};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use immutable_azure::{Clients, Config, ImageSettings};
+use immutable_azure_fake::{Fake, Options, Ran};
+use immutable_core::model::Fingerprint;
 use immutable_core::provider::{Pace, Platform};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const BALANCER: &str = "Microsoft.Network/loadBalancers/web";
-const VERSIONS: &str = "Microsoft.Compute/galleries/golden/images/web/versions";
+const GALLERY: &str = "Microsoft.Compute/galleries/golden";
 
-/// A subscription with two images, a base to build another on, and a load balancer with a backend pool.
+/// A resource group with a gallery that has two images, and a base to build another on; and a load balancer with a backend pool.
 #[derive(Debug)]
 pub(crate) struct Furnished {
     pub(crate) config: Config,
@@ -42,15 +45,31 @@ pub(crate) fn furnish() -> Result<Furnished, Box<dyn Error>> {
     let options = Options { page: 100, ..Options::default() };
     let subscription = options.subscription.clone();
     let fake = Fake::serve(options, 0)?;
-    for place in ["Microsoft.Compute/galleries/golden", "Microsoft.Compute/galleries/golden/images/web"] {
-        fake.put(place, json!({}));
-    }
+    fake.on_run_command(|machine, script| Some(run(machine, script)));
+    fake.put(GALLERY, json!({}));
+    fake.put(&format!("{GALLERY}/images/debian"), json!({}));
     let image = |version: &str| {
-        let path = format!("{VERSIONS}/{version}");
+        let path = format!("{GALLERY}/images/debian/versions/{version}");
         fake.put(&path, json!({}));
         fake.id(&path)
     };
     let (images, base) = (vec![image("1.0.0"), image("2.0.0")], image("0.1.0"));
+    fake.put(BALANCER, balancer(&fake));
+
+    let clients = Clients::new(Arc::new(Anybody), Some(&fake.url()))?;
+    let config = Config::builder(clients, subscription, "fake", "westeurope")
+        .zones(["1", "2", "3"])
+        .vm_size("Standard_B2s")
+        .subnet(fake.id("Microsoft.Network/virtualNetworks/net/subnets/main"))
+        .routes([fake.id(&format!("{BALANCER}/backendAddressPools/web")).parse()?])
+        .images(ImageSettings::new(fake.id(GALLERY)))
+        .list_lag(Duration::ZERO)
+        .build()?;
+    Ok(Furnished { config, images, base, _fake: fake })
+}
+
+/// A load balancer of which a rule with a probe leads to a backend pool.
+fn balancer(fake: &Fake) -> Value {
     let part = |part: &str| json!({ "id": fake.id(&format!("{BALANCER}/{part}")) });
     let rule = json!({
         "protocol": "Tcp",
@@ -60,26 +79,29 @@ pub(crate) fn furnish() -> Result<Furnished, Box<dyn Error>> {
         "backendAddressPool": part("backendAddressPools/web"),
         "probe": part("probes/web"),
     });
-    let balancer = json!({
+    json!({
         "sku": { "name": "Standard" },
         "properties": {
             "frontendIPConfigurations": [{ "name": "front", "properties": { "privateIPAllocationMethod": "Dynamic" } }],
-            "backendAddressPools": [{ "name": "web", "properties": {} }],
+            // Who leaves has this long for what it has begun: a few minutes where there are clients.
+            "backendAddressPools": [{ "name": "web", "properties": { "drainPeriodInSeconds": 1 } }],
             "loadBalancingRules": [{ "name": "web", "properties": rule }],
             "probes": [{ "name": "web", "properties": { "protocol": "Tcp", "port": 80 } }],
         },
-    });
-    fake.put(BALANCER, balancer);
+    })
+}
 
-    let clients = Clients::new(Arc::new(Anybody), Some(&fake.url()))?;
-    let config = Config::builder(clients, subscription, "fake", "westeurope")
-        .zones(["1", "2", "3"])
-        .vm_size("Standard_B2s")
-        .subnet(fake.id("Microsoft.Network/virtualNetworks/net/subnets/main"))
-        .routes([fake.id(&format!("{BALANCER}/backendAddressPools/web")).parse()?])
-        .list_lag(Duration::ZERO)
-        .build()?;
-    Ok(Furnished { config, images, base, _fake: fake })
+/// What run commands do on a builder of images of the stand-in, where no script really runs: they say that the build is done, and switch the machine
+/// off.
+fn run(machine: &Value, script: &str) -> Ran {
+    if script.contains("deprovision") {
+        return Ran { off: true, ..Ran::default() };
+    }
+    let data = machine["properties"]["osProfile"]["customData"].as_str().unwrap_or_default();
+    let data = BASE64_STANDARD.decode(data).unwrap_or_default();
+    let data = String::from_utf8_lossy(&data);
+    let nonce = data.lines().find_map(|line| line.strip_prefix("# immutable-nonce: ")).unwrap_or_default();
+    Ran { output: format!("immutable {nonce} done {}\n", Fingerprint::of("content")), ..Ran::default() }
 }
 
 /// The platform, looked at more often than a real one would bear.

@@ -86,6 +86,21 @@ async fn aws_build_image_builds_a_recipe_once() {
     check("aws_build_image", &["--emulator"], &["is the image of 1.0.0", "the same recipe again is ami-"]).await;
 }
 
+#[cfg(feature = "azure")]
+#[tokio::test]
+async fn azure_rolling_replaces_one_image_by_the_next() {
+    let expected =
+        ["rolling of web to release", "all members are of /subscriptions/", "versions/1.0.0", "versions/2.0.0"];
+    check("azure_rolling", &["--emulator"], &expected).await;
+}
+
+#[cfg(feature = "azure")]
+#[tokio::test]
+async fn azure_build_image_builds_a_recipe_once() {
+    let expected = ["is the image of 1.0.0", "the same recipe again is /subscriptions/"];
+    check("azure_build_image", &["--emulator"], &expected).await;
+}
+
 #[cfg(feature = "gcp")]
 #[tokio::test]
 async fn gcp_canary_replaces_one_image_by_the_next() {

@@ -4,26 +4,19 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use immutable_azure::{RoleUse, custom_role};
+use immutable_azure::RoleUse;
 use immutable_azure_fake::Options;
 use immutable_core::engine::Outcome;
 use immutable_core::plan::Strategy;
-use serde_json::Value;
 
 use super::stand::Stand;
-use super::support::Traffic;
+use super::support::{self, Traffic, actions};
 
 /// So many rollouts at a time.
 const AT_ONCE: usize = 8;
 
 /// Without progress for so long, a rollout that lacks a permission ends; a look that is not permitted may be permitted soon, so it ends nothing at once.
 const PATIENCE: Duration = Duration::from_secs(6);
-
-/// The actions of the role for these uses.
-fn role(uses: Vec<RoleUse>) -> BTreeSet<String> {
-    let role: Value = serde_json::from_str(&custom_role("rollouts", ["/subscriptions/s"], uses)).unwrap();
-    role["Actions"].as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned()).collect()
-}
 
 /// What rollouts are to be allowed with traffic by these.
 fn uses(traffic: Traffic) -> Vec<RoleUse> {
@@ -55,7 +48,7 @@ fn not_needed(traffic: Traffic) -> BTreeSet<&'static str> {
 
 pub(super) async fn the_actions_are_enough_and_each_is_needed(traffic: Traffic) {
     let stand = Stand::new(traffic, Options::default());
-    let all = role(uses(traffic));
+    let all = actions(uses(traffic));
     stand.group.fake.set(|options| options.actions = Some(all.clone()));
     for number in [0, 1] {
         assert_eq!(stand.roll_out(number, Strategy::blue_green(), 1).await, Outcome::Promoted);
@@ -76,8 +69,7 @@ pub(super) async fn the_actions_are_enough_and_each_is_needed(traffic: Traffic) 
 async fn without(traffic: Traffic, missing: &str) -> String {
     let stand = Stand::new(traffic, Options::default());
     assert_eq!(stand.roll_out(0, Strategy::blue_green(), 1).await, Outcome::Promoted);
-    let mut rest = role(uses(traffic));
-    rest.remove(missing);
+    let rest = support::without(&actions(uses(traffic)), missing);
     stand.group.fake.set(|options| options.actions = Some(rest));
     let strategy = Strategy::blue_green().progress_deadline(PATIENCE);
     match stand.engine().start(stand.spec(1, strategy, 1)).await {
