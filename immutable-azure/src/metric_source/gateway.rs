@@ -13,6 +13,7 @@ use super::minutes::{Minutes, Span, add, ratio};
 use super::question::{Aggregation, Question, Series, moments};
 use crate::client::Request;
 use crate::error::unseen;
+use crate::traffic_switch::application_gateway::uses;
 use crate::{Config, looks, ownership};
 
 /// The version of the API of Network.
@@ -171,10 +172,16 @@ impl Place {
     }
 }
 
-/// The pools of a gateway that are of a fleet alone: those that begin with the name of its scale set, and go on with nothing that a name could go on with.
+/// The pools of a gateway that are of a fleet alone and have requests: those that a rule leads to, and that begin with the name of its scale set and go on
+/// with nothing that a name could go on with. Others only say whose the members of a shared pool are, or were.
 fn own_pools(gateway: &Value, name: &str) -> Vec<String> {
+    let used = uses(gateway);
+    let is_used = |pool: &&str| {
+        let name = |id: &str| id.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case(pool));
+        used.iter().any(|(id, _)| name(id))
+    };
     let pools = gateway["properties"]["backendAddressPools"].as_array().into_iter().flatten();
-    let names = pools.filter_map(|pool| pool["name"].as_str());
+    let names = pools.filter_map(|pool| pool["name"].as_str()).filter(is_used);
     let is_own = |pool: &&str| {
         let rest = pool.to_ascii_lowercase().strip_prefix(name).map(str::to_owned);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
@@ -246,9 +253,43 @@ mod tests {
     #[test]
     fn a_pool_is_of_the_fleet_that_it_is_named_for() {
         let pools = ["im-web-1a", "IM-WEB-1A", "im-web-1a-0f", "im-web-1a.x", "im-web-1ab", "im-web", "web"];
+        let rules: Vec<_> = pools.iter().map(|name| rule("backendAddressPool", "backendHttpSettings", name)).collect();
         let pools: Vec<_> = pools.iter().map(|name| json!({ "name": name })).collect();
-        let gateway = json!({ "properties": { "backendAddressPools": pools } });
+        let gateway = json!({ "properties": { "backendAddressPools": pools, "requestRoutingRules": rules } });
         assert_eq!(own_pools(&gateway, "im-web-1a"), ["im-web-1a", "IM-WEB-1A", "im-web-1a-0f", "im-web-1a.x"]);
+    }
+
+    /// A rule that leads to a pool.
+    fn rule(pool_field: &str, settings_field: &str, pool: &str) -> Value {
+        let part = |name: &str| json!({ "id": format!("/gateways/web/parts/{name}") });
+        json!({ "properties": { pool_field: part(pool), settings_field: part("web") } })
+    }
+
+    #[test]
+    fn a_pool_that_nothing_leads_to_has_no_requests() {
+        let ways = |name: &str| {
+            let plain = rule("backendAddressPool", "backendHttpSettings", name);
+            let mut map = rule("defaultBackendAddressPool", "defaultBackendHttpSettings", "other");
+            map["properties"]["pathRules"] = json!([plain]);
+            let default = rule("defaultBackendAddressPool", "defaultBackendHttpSettings", name);
+            [("requestRoutingRules", plain), ("urlPathMaps", map), ("urlPathMaps", default)]
+        };
+        let told = |name: &str, way: Option<(&str, Value)>| {
+            let mut gateway = json!({ "properties": { "backendAddressPools": [{ "name": name }] } });
+            if let Some((list, way)) = way {
+                gateway["properties"][list] = json!([way]);
+            }
+            own_pools(&gateway, "im-web-1a").len()
+        };
+        for pool in ["im-web-1a-0a1b2c3d", "im-web-1a-0a1b2c3d-out-1800000000"] {
+            assert_eq!(told(pool, None), 0, "{pool}");
+            for way in ways("im-web-1a-other") {
+                assert_eq!(told(pool, Some(way)), 0, "{pool}");
+            }
+            for way in ways(&pool.to_uppercase()) {
+                assert_eq!(told(pool, Some(way)), 1, "{pool}");
+            }
+        }
     }
 
     #[test]

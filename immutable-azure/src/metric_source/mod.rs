@@ -36,7 +36,7 @@ const OPERATION: &str = "query metrics";
 /// second generation. Other load balancers of Azure do not see requests, and have none of these.
 ///
 /// # What can be told
-/// Where a fleet has a pool of its own on a gateway, its metrics are those of the pool, and `errors` has the answers that the gateway itself
+/// Where a rule leads to a pool of a fleet's own on a gateway, its metrics are those of the pool, and `errors` has the answers that the gateway itself
 /// gave because it reached no instance.
 ///
 /// Where fleets share a pool, the metrics are those of the addresses that the fleet's instances have now, from the moment on that each of them was

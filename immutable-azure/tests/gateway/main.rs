@@ -5,6 +5,7 @@
 mod conflicts;
 mod kept;
 mod members;
+mod metrics;
 mod permissions;
 mod probe;
 mod requests;

@@ -36,9 +36,19 @@ fn ratio(part: u64, whole: u64) -> MetricValue {
     MetricValue::Ratio { part, whole }
 }
 
+/// A gateway with these pools, to each of which a rule leads.
 fn put_gateway(fake: &Fake, gateway: &str, pools: &[&str]) {
+    let part = |part: &str| json!({ "id": fake.id(&format!("{gateway}/{part}")) });
+    let rule = |name: &&str| {
+        let pool = part(&format!("backendAddressPools/{name}"));
+        let settings = part("backendHttpSettingsCollection/web");
+        json!({ "name": name, "properties": { "backendAddressPool": pool, "backendHttpSettings": settings } })
+    };
+    let rules: Vec<Value> = pools.iter().map(rule).collect();
     let pools: Vec<Value> = pools.iter().map(|name| json!({ "name": name })).collect();
-    fake.put(gateway, json!({ "properties": { "backendAddressPools": pools } }));
+    let settings = json!([{ "name": "web", "properties": { "port": 80, "protocol": "Http" } }]);
+    let parts = json!({ "backendAddressPools": pools, "backendHttpSettingsCollection": settings, "requestRoutingRules": rules });
+    fake.put(gateway, json!({ "properties": parts }));
 }
 
 /// Has a gateway answered so many requests with a status, in a minute.

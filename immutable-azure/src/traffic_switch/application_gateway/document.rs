@@ -153,18 +153,7 @@ impl Document {
 
     /// Which pools rules lead to, and by which settings: the ids of both.
     pub(super) fn uses(&self) -> Vec<(&str, &str)> {
-        let maps = || self.parts("urlPathMaps");
-        let by_path = maps().flat_map(|map| map["properties"]["pathRules"].as_array().into_iter().flatten());
-        let plain = self
-            .parts("requestRoutingRules")
-            .chain(by_path)
-            .map(|rule| (rule, "backendAddressPool", "backendHttpSettings"));
-        let all = plain.chain(maps().map(|map| (map, "defaultBackendAddressPool", "defaultBackendHttpSettings")));
-        let used = all.filter_map(|(part, pool, settings)| {
-            let properties = &part["properties"];
-            Some((properties[pool]["id"].as_str()?, properties[settings]["id"].as_str()?))
-        });
-        used.collect()
+        uses(&self.value)
     }
 
     /// The value of a tag. Azure compares names of tags without regard to case.
@@ -214,6 +203,21 @@ impl Document {
     pub(super) fn until_idle(&self, retry_after: std::time::Duration) -> Progress<()> {
         Progress::Pending { retry_after, note: format!("another change of the gateway {} to end", name(&self.id)) }
     }
+}
+
+/// Which pools rules of a gateway lead to, and by which settings: the ids of both.
+pub(crate) fn uses(gateway: &Value) -> Vec<(&str, &str)> {
+    let parts = |list: &str| gateway["properties"][list].as_array().into_iter().flatten();
+    let maps = || parts("urlPathMaps");
+    let by_path = maps().flat_map(|map| map["properties"]["pathRules"].as_array().into_iter().flatten());
+    let plain = parts("requestRoutingRules").chain(by_path);
+    let plain = plain.map(|rule| (rule, "backendAddressPool", "backendHttpSettings"));
+    let all = plain.chain(maps().map(|map| (map, "defaultBackendAddressPool", "defaultBackendHttpSettings")));
+    let used = all.filter_map(|(part, pool, settings)| {
+        let properties = &part["properties"];
+        Some((properties[pool]["id"].as_str()?, properties[settings]["id"].as_str()?))
+    });
+    used.collect()
 }
 
 /// Whether Azure says that something else has to end first.

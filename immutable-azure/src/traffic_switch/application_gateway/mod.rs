@@ -39,6 +39,7 @@ mod rule_switch;
 mod state;
 
 use super::{APPLY, OBSERVE};
+pub(crate) use document::uses;
 pub(crate) use health::{Seen, ask_all, pool_looks};
 pub use pool_switch::GatewayPoolSwitch;
 pub(super) use removal::drop_fleet;
