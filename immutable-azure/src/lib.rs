@@ -25,10 +25,6 @@
 
 mod addresses;
 mod asked;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "requests by the crate for Compute are held to tests, and nothing makes one")
-)]
 mod client;
 mod config;
 mod error;

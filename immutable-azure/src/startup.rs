@@ -123,12 +123,13 @@ pub(crate) const ADMIN: &str = "immutable-admin";
 /// the point of the curve of Ed25519 whose encoding, but for the sign, is the SHA-256 of "immutable: nobody has the private key 1".
 const NOBODYS_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICdlEzQxxMboV7H5CUfO15TexdfHQKeekcZMjUZxLdQM";
 
-/// The `linuxConfiguration` of a machine that nobody can log in to, with the agent of Azure.
-pub(crate) fn without_login(user: &str) -> Value {
+/// The `linuxConfiguration` of a machine with the agent of Azure, to which [`ADMIN`] can log in with this key; nobody, without one.
+pub(crate) fn linux(key: Option<&str>) -> Value {
+    let key = key.unwrap_or(NOBODYS_KEY);
     json!({
         "disablePasswordAuthentication": true,
         "provisionVMAgent": true,
-        "ssh": { "publicKeys": [{ "path": format!("/home/{user}/.ssh/authorized_keys"), "keyData": NOBODYS_KEY }] },
+        "ssh": { "publicKeys": [{ "path": format!("/home/{ADMIN}/.ssh/authorized_keys"), "keyData": key }] },
     })
 }
 

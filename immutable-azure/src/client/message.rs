@@ -117,11 +117,6 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The version of the thing, for [`Request::if_match`].
-    pub(crate) fn etag(&self) -> Option<&str> {
-        self.header("etag")
-    }
-
     /// When to ask again, if the platform says so: in seconds, at most an hour. Azure Resource Manager does not use the form with a date.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let seconds = self.header(RETRY_AFTER.as_str())?.trim().parse().ok()?;

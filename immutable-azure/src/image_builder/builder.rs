@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::record::{BUILDER, CONTENT, EXPIRES_AT, IMAGE_OF, ROLE, Record, tag};
 use super::resources::COMPUTE;
 use super::site::{Site, builder_name};
-use crate::client::Request;
+use crate::client::{Answer, Failure, Request};
 use crate::error::{Complaint, of_operation};
 use crate::operation::Standing;
 
@@ -165,11 +165,22 @@ pub(super) async fn note(site: &Site<'_>, builder: &Builder, content: &str) -> R
     }
 }
 
-/// Does something with a builder that needs no words: `deallocate`, `generalize`.
-pub(super) async fn act(site: &Site<'_>, builder: &Builder, action: &str) -> Result<(), ProviderError> {
-    let target = format!("{}/{action}", site.machine(&builder.name));
-    let request = Ok(Request::new(Method::POST, &target, COMPUTE));
-    site.compute().change(Effect::None, &format!("builder {}", builder.name), request).await.map(drop)
+/// Turns a builder off for good.
+pub(super) async fn deallocate(site: &Site<'_>, builder: &Builder) -> Result<(), ProviderError> {
+    let (machines, config) = (site.config.clients.compute().virtual_machines_client(), site.config);
+    let request = machines.deallocate(&config.resource_group, &builder.name, &config.subscription);
+    told(site, builder, Answer::of(request.send().await).await)
+}
+
+/// Makes a builder into the pattern of an image.
+pub(super) async fn generalize(site: &Site<'_>, builder: &Builder) -> Result<(), ProviderError> {
+    let (machines, config) = (site.config.clients.compute().virtual_machines_client(), site.config);
+    let request = machines.generalize(&config.resource_group, &builder.name, &config.subscription);
+    told(site, builder, Answer::of(request.send().await).await)
+}
+
+fn told(site: &Site<'_>, builder: &Builder, answer: Result<Answer, Failure>) -> Result<(), ProviderError> {
+    site.compute().begun(Effect::None, &format!("builder {}", builder.name), answer).map(drop)
 }
 
 /// Ends a builder, with its disk and its network interface. One that is gone has ended.

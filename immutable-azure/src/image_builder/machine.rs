@@ -17,7 +17,7 @@ use super::resources::COMPUTE;
 use super::site::{Site, builder_name};
 use super::{BUILDS, artifact, pending};
 use crate::client::Request;
-use crate::startup::{ADMIN, LIMIT, without_login};
+use crate::startup::{ADMIN, LIMIT, linux};
 
 /// The version of the API for networks by which the interface of a machine is made with it.
 const NETWORK: &str = "2022-11-01";
@@ -83,7 +83,7 @@ fn machine(site: &Site<'_>, order: &Order<'_>, name: &str, parents: Vec<Fingerpr
             "osProfile": {
                 "computerName": name,
                 "adminUsername": ADMIN,
-                "linuxConfiguration": without_login(ADMIN),
+                "linuxConfiguration": linux(None),
                 "customData": base64::encode(script),
             },
             "networkProfile": {

@@ -236,9 +236,14 @@ async fn build_on(site: &Site<'_>, next: Next, builder: &Builder) -> Result<Prog
             if !command::was_asked_to_seal(site, builder).await? {
                 return end_with(site, builder, stopped()).await;
             }
-            let action = if next == Next::Deallocate { "deallocate" } else { "generalize" };
-            builder::act(site, builder, action).await?;
-            Ok(pending(format!("builder {name} to be {action}d")))
+            let what = if next == Next::Deallocate {
+                builder::deallocate(site, builder).await?;
+                "off"
+            } else {
+                builder::generalize(site, builder).await?;
+                "a pattern"
+            };
+            Ok(pending(format!("builder {name} to be {what}")))
         }
         Next::Make => artifact::make(site, builder).await,
         Next::Failed => end_with(site, builder, builder.failure(ENSURE)).await,

@@ -65,10 +65,20 @@ impl Api<'_> {
         thing: &str,
         request: Result<Request, Failure>,
     ) -> Result<Progress<()>, ProviderError> {
-        let answer: Result<Answer, Failure> = match request {
+        let answer = match request {
             Ok(request) => self.clients.send(request).await,
             Err(failure) => Err(failure),
         };
+        self.begun(before, thing, answer)
+    }
+
+    /// What the answer to a change of a thing says.
+    pub(super) fn begun(
+        &self,
+        before: Effect,
+        thing: &str,
+        answer: Result<Answer, Failure>,
+    ) -> Result<Progress<()>, ProviderError> {
         let answer = answer.map_err(|failure| failed(self.operation, before, failure))?;
         begun(self.operation, before, thing, &answer).map(|begun| begun.progress)
     }

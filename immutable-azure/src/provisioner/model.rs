@@ -4,7 +4,7 @@
 //! User data can be changed while a machine runs.
 
 use azure_core::base64;
-use immutable_core::model::{Fingerprint, FleetSpec};
+use immutable_core::model::FleetSpec;
 use immutable_core::provider::{ErrorKind, ProviderError};
 use serde_json::{Value, json};
 
@@ -13,14 +13,6 @@ use super::{ENSURE, tags};
 use crate::config::{Boot, Config, Orchestration, Repairs};
 use crate::ownership::Record;
 use crate::startup;
-
-/// Who may log in with the key of [`ConfigBuilder::ssh_public_key`](crate::ConfigBuilder::ssh_public_key): not the user of the service, which
-/// cloud-init would let do everything.
-const USER: &str = startup::ADMIN;
-
-/// Azure wants a key for a machine of Linux that takes no password. The SHA-256 of these words is a point on the curve of Ed25519: a key whose other
-/// half nobody can know, as nobody has made it.
-const NOBODY: &str = "nobody logs in to an immutable instance 1";
 
 /// The version of the network that [flexible sets need](https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-orchestration-modes#troubleshoot-scale-sets-with-flexible-orchestration).
 const NETWORK: &str = "2020-11-01";
@@ -157,33 +149,17 @@ fn health(config: &Config, properties: &mut Value) {
 
 fn system(config: &Config, spec: &FleetSpec) -> Result<Value, ProviderError> {
     let script = startup::script(spec.release.launch())?;
-    let key = config.launch.ssh_public_key.clone().unwrap_or_else(nobodys_key);
+    let mut linux = startup::linux(config.launch.ssh_public_key.as_deref());
+    // The platform itself installs nothing later.
+    linux["patchSettings"] = json!({ "patchMode": "ImageDefault", "assessmentMode": "ImageDefault" });
     let mut prefix: String = format!("im-{}", spec.service).chars().take(LONGEST_PREFIX).collect();
     prefix.truncate(prefix.trim_end_matches('-').len());
     Ok(json!({
         "computerNamePrefix": prefix,
-        "adminUsername": USER,
+        "adminUsername": startup::ADMIN,
         "customData": base64::encode(script),
-        "linuxConfiguration": {
-            "disablePasswordAuthentication": true,
-            "provisionVMAgent": true,
-            "ssh": { "publicKeys": [{ "path": format!("/home/{USER}/.ssh/authorized_keys"), "keyData": key }] },
-            // The platform itself installs nothing later.
-            "patchSettings": { "patchMode": "ImageDefault", "assessmentMode": "ImageDefault" },
-        },
+        "linuxConfiguration": linux,
     }))
-}
-
-/// A line of [RFC 8709](https://www.rfc-editor.org/rfc/rfc8709#section-4) with the key that nobody has the other half of.
-fn nobodys_key() -> String {
-    let digits = Fingerprint::of(NOBODY).to_string();
-    let point = (0..digits.len()).step_by(2).filter_map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok());
-    let mut key = Vec::new();
-    for part in [b"ssh-ed25519".to_vec(), point.collect()] {
-        key.extend(u32::try_from(part.len()).unwrap_or_default().to_be_bytes());
-        key.extend(part);
-    }
-    format!("ssh-ed25519 {} nobody", base64::encode(key))
 }
 
 /// The disk, which goes when the instance goes.
@@ -226,17 +202,4 @@ fn network(config: &Config, name: &str) -> Value {
         network["networkApiVersion"] = NETWORK.into();
     }
     network
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_key_of_nobody_is_a_line_like_any_other() {
-        let key = nobodys_key();
-        let parts: Vec<_> = key.split(' ').collect();
-        assert_eq!((parts[0], parts[2], parts[1].len()), ("ssh-ed25519", "nobody", 68));
-        assert!(parts[1].starts_with("AAAAC3NzaC1lZDI1NTE5AAAAIH/+fWMm6RF3"), "{key}");
-    }
 }

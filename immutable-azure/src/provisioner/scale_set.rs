@@ -1,5 +1,8 @@
 //! The scale set of a fleet, and what can be asked of it.
 
+use azure_mgmt_compute::package_2024_07_01::models::{
+    VirtualMachineScaleSetUpdate, VirtualMachineScaleSetVmInstanceRequiredIDs,
+};
 use immutable_core::model::{FleetId, ServiceName};
 use immutable_core::provider::{ErrorKind, ProviderError};
 use reqwest::Method;
@@ -110,13 +113,6 @@ impl Set {
         self.state().is_some_and(|state| state.eq_ignore_ascii_case("Deleting"))
     }
 
-    fn if_same(&self, request: Request) -> Request {
-        match self.document["etag"].as_str() {
-            Some(etag) => request.if_match(etag),
-            None => request,
-        }
-    }
-
     /// Raises the capacity, if the set is still as it was, and notes who was replaced.
     pub(super) async fn raise(
         &self,
@@ -134,27 +130,40 @@ impl Set {
                 tags.insert(super::tags::REPLACED.to_owned(), replaced.into());
             }
         }
-        let request = Request::new(Method::PATCH, &config.resource(&self.path()), COMPUTE);
-        config.clients.send(self.if_same(request).json(&change)?).await
+        let sets = config.clients.compute().virtual_machine_scale_sets_client();
+        let change: VirtualMachineScaleSetUpdate =
+            serde_json::from_value(change).map_err(|_| Failure::Unmade("its size or its tags are none"))?;
+        let mut request = sets.update(&config.resource_group, &self.name, change, &config.subscription);
+        if let Some(etag) = self.document["etag"].as_str() {
+            request = request.if_match(etag);
+        }
+        Answer::of(request.send().await).await
     }
 
     /// Ends these members, and lowers the capacity with them. Each system is asked to shut down before it is forced to:
     /// <https://learn.microsoft.com/rest/api/compute/virtual-machine-scale-sets/delete-instances>.
     pub(super) async fn end(&self, config: &Config, keys: &[&str]) -> Result<Answer, Failure> {
-        let path = config.resource(&format!("{}/delete", self.path()));
-        let request = Request::new(Method::POST, &path, COMPUTE).query("forceDeletion", "false");
-        config.clients.send(request.json(&json!({ "instanceIds": keys }))?).await
+        let sets = config.clients.compute().virtual_machine_scale_sets_client();
+        let members =
+            VirtualMachineScaleSetVmInstanceRequiredIDs::new(keys.iter().map(|&key| key.to_owned()).collect());
+        let request = sets.delete_instances(&config.resource_group, &self.name, members, &config.subscription);
+        Answer::of(request.force_deletion(false).send().await).await
     }
 
     /// Removes the set, if it is still as it was.
     pub(super) async fn remove(&self, config: &Config) -> Result<Answer, Failure> {
-        let request = Request::new(Method::DELETE, &config.resource(&self.path()), COMPUTE);
-        config.clients.send(self.if_same(request).query("forceDeletion", "false")).await
+        // The crate for Compute has no condition for this.
+        let mut request = Request::new(Method::DELETE, &config.resource(&self.path()), COMPUTE);
+        if let Some(etag) = self.document["etag"].as_str() {
+            request = request.if_match(etag);
+        }
+        config.clients.send(request.query("forceDeletion", "false")).await
     }
 }
 
 /// Makes a set, if there is none of this name.
 pub(super) async fn make(config: &Config, name: &str, document: &Value) -> Result<Answer, Failure> {
+    // Not by the crate for Compute: it would say `timeCreated: null`, which is not ours to say.
     let path = config.resource(&format!("{SETS}/{name}"));
     config.clients.send(Request::new(Method::PUT, &path, COMPUTE).if_absent().json(document)?).await
 }

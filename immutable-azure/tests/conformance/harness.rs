@@ -97,7 +97,7 @@ impl AzureHarness {
             Operation::ObserveRoute => match self.traffic {
                 Traffic::LoadBalancer => "GET Microsoft.Network/loadBalancers".to_owned(),
                 Traffic::GatewayPool | Traffic::RoutingRule => "GET Microsoft.Network/applicationGateways".to_owned(),
-                Traffic::TrafficManager => "GET Microsoft.Network/trafficManagerProfiles".to_owned(),
+                Traffic::Profile => "GET Microsoft.Network/trafficManagerProfiles".to_owned(),
             },
             operation => panic!("no request is known for {operation:?}"),
         }
@@ -153,7 +153,7 @@ impl Harness for AzureHarness {
     fn lacks(&self) -> Vec<(Ability, &'static str)> {
         let mut lacks =
             vec![(Ability::SilentEndpoint, "Azure is asked about its instances, and nothing is asked of them")];
-        if self.traffic == Traffic::TrafficManager {
+        if self.traffic == Traffic::Profile {
             lacks.push((Ability::OtherRoute, "a switch is for one profile"));
         }
         lacks
@@ -224,7 +224,7 @@ impl Harness for AzureHarness {
     }
 
     fn other_route(&self) -> Option<RouteId> {
-        (self.traffic != Traffic::TrafficManager).then(|| self.traffic.route(&self.group.fake, "other"))
+        (self.traffic != Traffic::Profile).then(|| self.traffic.route(&self.group.fake, "other"))
     }
 
     fn secrets(&self) -> Vec<String> {

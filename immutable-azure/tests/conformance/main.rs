@@ -34,5 +34,5 @@ mod traffic_manager {
     use crate::harness::AzureHarness;
     use crate::support::Traffic;
 
-    immutable_core::conformance_suite!(AzureHarness::new(Traffic::TrafficManager), traits(traffic));
+    immutable_core::conformance_suite!(AzureHarness::new(Traffic::Profile), traits(traffic));
 }

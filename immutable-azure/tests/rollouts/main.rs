@@ -54,7 +54,7 @@ on!(
         a_release_replaces_another_by_each_strategy_and_nothing_is_left,
         a_driver_that_dies_is_followed_by_another,
         the_actions_are_enough_and_each_is_needed;
-    traffic_manager = TrafficManager:
+    traffic_manager = Profile:
         a_release_replaces_another_by_each_strategy_and_nothing_is_left,
         a_canary_that_falls_ill_goes_back_and_nothing_is_left,
         a_driver_that_dies_is_followed_by_another,
@@ -64,7 +64,7 @@ on!(
 /// Shares of the traffic, in percent, that a canary of five instances takes one after the other: members have what they are of all.
 fn shares(traffic: Traffic) -> [u16; 2] {
     match traffic {
-        Traffic::TrafficManager | Traffic::RoutingRule => [20, 50],
+        Traffic::Profile | Traffic::RoutingRule => [20, 50],
         Traffic::LoadBalancer | Traffic::GatewayPool => [17, 29],
     }
 }

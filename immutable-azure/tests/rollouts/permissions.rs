@@ -23,7 +23,7 @@ fn uses(traffic: Traffic) -> Vec<RoleUse> {
     let by = match traffic {
         Traffic::LoadBalancer => RoleUse::LoadBalancers,
         Traffic::GatewayPool | Traffic::RoutingRule => RoleUse::Gateways,
-        Traffic::TrafficManager => RoleUse::TrafficManager,
+        Traffic::Profile => RoleUse::TrafficManager,
     };
     vec![RoleUse::Fleets, RoleUse::Health, by]
 }

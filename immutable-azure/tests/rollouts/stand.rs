@@ -171,7 +171,7 @@ impl Stand {
                 assert_eq!(pools[0]["properties"]["backendAddresses"].as_array().unwrap().len(), size, "{pools:?}");
             }
             Traffic::RoutingRule => {}
-            Traffic::TrafficManager => {
+            Traffic::Profile => {
                 let endpoints = parts(PROFILE, "endpoints");
                 let with = endpoints.iter().filter(|one| one["properties"]["endpointStatus"] == "Enabled");
                 assert_eq!(with.count(), 1, "{endpoints:?}");

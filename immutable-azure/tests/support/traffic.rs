@@ -18,7 +18,7 @@ pub(crate) enum Traffic {
     /// The pool that a rule of a gateway leads to.
     RoutingRule,
     /// The weights of Traffic Manager.
-    TrafficManager,
+    Profile,
 }
 
 impl Traffic {
@@ -28,7 +28,7 @@ impl Traffic {
             Self::LoadBalancer => format!("{LOAD_BALANCER}/backendAddressPools/{name}"),
             Self::GatewayPool => format!("{GATEWAY}/backendAddressPools/{name}"),
             Self::RoutingRule => format!("{GATEWAY}/requestRoutingRules/{name}"),
-            Self::TrafficManager => PROFILE.to_owned(),
+            Self::Profile => PROFILE.to_owned(),
         };
         fake.id(&id).parse().unwrap()
     }
@@ -40,7 +40,7 @@ impl Traffic {
             Self::LoadBalancer => Arc::new(LoadBalancerSwitch::new(config)),
             Self::GatewayPool => Arc::new(GatewayPoolSwitch::new(config)),
             Self::RoutingRule => Arc::new(RoutingRuleSwitch::new(config)),
-            Self::TrafficManager => {
+            Self::Profile => {
                 let pool =
                     |name: &str| fake.id(&format!("{LOAD_BALANCER}/backendAddressPools/{name}")).parse().unwrap();
                 let slots = SLOTS.map(|name| Slot { endpoint: name.to_owned(), pool: pool(name) });

@@ -49,7 +49,9 @@ pub(in crate::traffic_switch) async fn drop_fleet(
     if rest.standing == Standing::Busy {
         return Ok(rest.until_idle(SOON));
     }
-    pools.iter().for_each(|pool| rest.remove_pool(pool));
+    for pool in &pools {
+        rest.remove_pool(pool);
+    }
     if is_before {
         rest.set_tag(&before, None);
     }
