@@ -65,7 +65,12 @@ impl Stand {
     /// What would be there of machines, scale sets, disks and interfaces, if everything that was begun is over.
     pub(crate) fn left(&self) -> Vec<String> {
         self.fake().skip(STEP);
-        self.fake().list("").into_keys().filter(|id| !id.contains("/galleries/")).collect()
+        let is_theirs = |id: &String| {
+            ["disks", "networkinterfaces", "virtualmachines", "virtualmachinescalesets"]
+                .iter()
+                .any(|kind| id.contains(&format!("/{kind}/")))
+        };
+        self.fake().list("").into_keys().filter(is_theirs).collect()
     }
 
     /// One attempt.
