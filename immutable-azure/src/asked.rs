@@ -2,7 +2,8 @@
 //!
 //! # Flow
 //! The first call asks, and fails with [`Unavailable`](ErrorKind::Unavailable): there is nothing to tell yet. Later ones look whether the answer is there. As soon as
-//! there is one, each call has the last answer, with the time that it is about, and every other call asks anew.
+//! there is one, each call has the last answer, with the time that it is about, and every other call asks anew. A call that does not come through, because Azure
+//! is busy or wants fewer requests, has the last answer as well.
 //!
 //! # Guarantees
 //! * One request per call, and no call waits.
@@ -56,7 +57,8 @@ impl Questions {
     /// The last answer to a question, which this call asks or looks for. `topic` names the question: the same for the same one.
     ///
     /// # Errors
-    /// `Unavailable` as long as there is no answer; why the question was refused, or could not be answered. None has an effect.
+    /// `Unavailable` as long as there is no answer; why the question was refused, or could not be answered, unless that passes and there is an answer. None
+    /// has an effect.
     pub(crate) async fn ask(
         &self,
         clients: &Clients,
@@ -69,11 +71,16 @@ impl Questions {
             Some(asked) => (asked.at, Request::link(&asked.link)),
             None => (Timestamp::now(), question),
         };
-        let answer = clients.send(request).await.map_err(|failure| {
-            // Whatever became of it, the next call asks anew.
-            self.change(topic, |known| known.under_way = None);
-            unseen(operation, failure)
-        })?;
+        let answer = match clients.send(request).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                // Whatever became of it, the next call asks anew.
+                let was_asked = self.change(topic, |known| known.under_way.take()).is_some();
+                let error = unseen(operation, failure);
+                let last = self.last(topic).filter(|_| may_pass(error.kind(), was_asked));
+                return last.ok_or(error);
+            }
+        };
         let retry_after = answer.retry_after();
         self.take_in(topic, at, answer).map_err(|failure| unseen(operation, failure))?;
         self.last(topic).ok_or_else(|| {
@@ -106,6 +113,15 @@ impl Questions {
     fn change<T>(&self, topic: &str, change: impl FnOnce(&mut Known) -> T) -> T {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         change(all.entry(topic.to_owned()).or_default())
+    }
+}
+
+/// Whether the next call may get further. Azure forgets answers, but what was asked about is not gone by that.
+fn may_pass(kind: ErrorKind, was_asked: bool) -> bool {
+    match kind {
+        ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Timeout | ErrorKind::Unavailable => true,
+        ErrorKind::NotFound => was_asked,
+        _ => false,
     }
 }
 
@@ -189,6 +205,43 @@ mod tests {
         assert_eq!(ask(&questions, &server).await, Err(ErrorKind::NotFound));
         assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Internal), "an agreement without a link");
         assert_eq!(ask(&questions, &server).await, Ok(json!({})));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_does_not_come_through_has_the_last_answer_unless_that_is_old() {
+        let refusal = |status, code: &str| reply(status, &[], &json!({ "error": { "code": code } }).to_string());
+        for (failed, passes) in [
+            (refusal(429, "TooManyRequests"), true),
+            (refusal(409, "AnotherOperationInProgress"), true),
+            (refusal(429, "AnotherOperationInProgress"), true),
+            (refusal(503, "ServiceUnavailable"), true),
+            (Reply::HangUp, true),
+            (refusal(404, "ResourceNotFound"), false),
+            (refusal(403, "AuthorizationFailed"), false),
+            (refusal(400, "InvalidRequestFormat"), false),
+        ] {
+            let server = Server::start([reply(200, &[], r#"{"look":1}"#), failed.clone()]).await;
+            let questions = Questions::default();
+            let first = ask(&questions, &server).await;
+            let as_of = questions.last(QUESTION).map(|last| last.as_of);
+            assert_eq!(ask(&questions, &server).await.ok(), first.clone().ok().filter(|_| passes), "{failed:?}");
+            // An answer that is lost, or forgotten, is no answer, and what was asked about may be there.
+            let forgotten = refusal(404, "ResourceNotFound");
+            for failed in if passes { [failed.clone(), forgotten] } else { [forgotten.clone(), forgotten] } {
+                server.then(accepted(&server));
+                assert_eq!(ask(&questions, &server).await, first);
+                server.then(failed);
+                assert_eq!(ask(&questions, &server).await, first);
+            }
+            assert_eq!(questions.last(QUESTION).map(|last| last.as_of), as_of, "it is as old as it is");
+            assert_eq!(server.seen().len(), 6, "one request per call");
+            questions.change(QUESTION, |known| {
+                let last = known.last.as_mut().expect("there was an answer");
+                last.as_of = Timestamp::now() - OLDEST - Duration::from_secs(1);
+            });
+            server.then(failed.clone());
+            assert!(ask(&questions, &server).await.is_err(), "{failed:?}");
+        }
     }
 
     #[tokio::test]

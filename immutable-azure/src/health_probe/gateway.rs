@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_core::model::{InstanceId, Look, Sample};
@@ -18,7 +20,7 @@ const LOOK: &str = "look at members of a gateway";
 ///
 /// It knows those whom a rule leads to, by their addresses; others have no sample, and neither have instances without an address. Of several settings the worst
 /// counts. A gateway takes seconds to answer: until it has, all are [`Unknown`](Look::Unknown), and later each look tells the last answer with the time of its
-/// question.
+/// question. So is an instance that was not asked about before that question: it may have been about another one with that address.
 ///
 /// # Errors
 /// Only when the gateway cannot be asked.
@@ -26,7 +28,19 @@ pub struct GatewayHealthProbe {
     config: Config,
     gateway: String,
     pool: Option<String>,
+    known: Mutex<BTreeMap<InstanceId, Known>>,
 }
+
+/// An instance as it was asked about.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    address: IpAddr,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Who was not asked about for this long is forgotten. No answer is that old.
+const FORGOTTEN: Duration = Duration::from_mins(5);
 
 impl GatewayHealthProbe {
     /// A probe of one backend pool, by its id from `/subscriptions/` on; or of all pools together, by the id of the gateway.
@@ -43,7 +57,20 @@ impl GatewayHealthProbe {
             let problem = "must look like \"/subscriptions/.../applicationGateways/<gateway>\", perhaps with \"/backendAddressPools/<pool>\"";
             return Err(ConfigError::new("gateway", problem));
         };
-        Ok(Self { config, gateway, pool })
+        Ok(Self { config, gateway, pool, known: Mutex::default() })
+    }
+
+    /// Since when each of these has been asked about, at this address.
+    fn meet(&self, asked: &BTreeMap<&InstanceId, IpAddr>, now: Timestamp) -> BTreeMap<InstanceId, Timestamp> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, one| one.last.saturating_add(FORGOTTEN).is_ok_and(|end| now < end));
+        let meet = |(instance, address): (&&InstanceId, &IpAddr)| {
+            let before = known.get(*instance).filter(|one| one.address == *address);
+            let first = before.map_or(now, |one| one.first);
+            known.insert((*instance).clone(), Known { address: *address, first, last: now });
+            ((*instance).clone(), first)
+        };
+        asked.iter().map(meet).collect()
     }
 }
 
@@ -70,6 +97,7 @@ impl HealthProbe for GatewayHealthProbe {
             look,
             evidence: evidence.to_owned(),
         };
+        let since = self.meet(&asked, Timestamp::now());
         let answered = match ask_all(&self.config, LOOK, &self.gateway).await {
             Ok(answered) => answered,
             Err(error) if error.kind() == ErrorKind::Unavailable => {
@@ -82,7 +110,12 @@ impl HealthProbe for GatewayHealthProbe {
         };
         let looks = pool_looks(&answered, LOOK, self.pool.as_deref())?;
         let seen = asked.into_iter().filter_map(|(instance, address)| {
-            let (look, evidence) = match looks.get(&address)? {
+            let seen = looks.get(&address)?;
+            if since.get(instance).is_none_or(|since| answered.as_of < *since) {
+                let evidence = "the gateway was not asked since this instance is known";
+                return Some(sample(instance, answered.as_of, Look::Unknown, evidence));
+            }
+            let (look, evidence) = match seen {
                 Seen::Good => (Look::Good, "healthy, the gateway says"),
                 Seen::Bad => (Look::Bad, "unhealthy, the gateway says"),
                 Seen::Open => (Look::Unknown, "the gateway cannot say"),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod conflicts;
+mod heirs;
 mod kept;
 mod members;
 mod metrics;

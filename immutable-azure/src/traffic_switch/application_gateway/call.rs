@@ -42,6 +42,9 @@ impl Call<'_> {
     /// Writes a change. Whether it is in effect is seen by the next call.
     pub(super) async fn write(&self, change: Change<'_>, leads: Option<&str>) -> Result<Progress<()>, ProviderError> {
         let document = change.finish(&self.cx.key, self.expected, leads)?;
+        if let Some(claim) = document.tag(&self.state.tag_claim()) {
+            self.memory.send(self.state.id().as_str(), claim);
+        }
         let begun = match document.write(self.config, APPLY).await? {
             Written::Busy(waits) => return Ok(waits),
             Written::Begun(begun) => begun,

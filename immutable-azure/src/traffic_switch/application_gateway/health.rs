@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::document::{API, name, same};
+use super::memory::Since;
 use super::names;
 use super::route::Part;
 use super::state::State;
@@ -134,6 +135,8 @@ pub(crate) struct Opinion {
     pub(super) as_of: Timestamp,
     /// By the fleet, or for all fleets together.
     of: BTreeMap<Option<FleetId>, Told>,
+    /// Since when members are known: what was asked before may be about who had their addresses then.
+    since: Since,
 }
 
 #[derive(Debug)]
@@ -142,8 +145,8 @@ enum Told {
     Not,
     /// It cannot be asked about this pool.
     Never,
-    /// An answer, and whether it is one on demand: who cannot be told about then is not judged, for want of another who could.
-    Answer(Looks, bool),
+    /// An answer, when it was asked for, and whether it is one on demand: who cannot be told about then is not judged, for want of another who could.
+    Answer(Looks, Timestamp, bool),
 }
 
 impl Told {
@@ -170,7 +173,7 @@ impl Opinion {
     /// # Errors
     /// Why the gateway could not be asked. That it has not answered yet is none.
     pub(super) async fn ask(config: &Config, operation: &'static str, state: &State) -> Result<Self, ProviderError> {
-        let mut opinion = Self { as_of: Timestamp::now(), of: BTreeMap::new() };
+        let mut opinion = Self { as_of: Timestamp::now(), of: BTreeMap::new(), since: state.since.clone() };
         if state.fleets.values().all(std::collections::BTreeSet::is_empty) {
             return Ok(opinion);
         }
@@ -213,7 +216,7 @@ impl Opinion {
                     let answer: OnDemand = answered.json(operation)?;
                     looks(answer.settings.as_slice())
                 };
-                Told::Answer(looks, !is_probed)
+                Told::Answer(looks, answered.as_of, !is_probed)
             }
             Err(error) => match error.kind() {
                 // A gateway that changes may have no time for questions.
@@ -235,10 +238,12 @@ impl Opinion {
     /// What the gateway thinks of a member that is in.
     pub(super) fn of(&self, fleet: &FleetId, address: IpAddr) -> MemberHealth {
         let told = self.of.get(&Some(fleet.clone())).or_else(|| self.of.get(&None));
+        let since = self.since.get(&(fleet.clone(), address));
         match told {
             None | Some(Told::Not) => MemberHealth::Registering,
             Some(Told::Never) => MemberHealth::Untold,
-            Some(Told::Answer(looks, on_demand)) => match looks.get(&address) {
+            Some(Told::Answer(_, as_of, _)) if since.is_none_or(|since| as_of < since) => MemberHealth::Registering,
+            Some(Told::Answer(looks, _, on_demand)) => match looks.get(&address) {
                 Some(Seen::Good) => MemberHealth::Healthy,
                 Some(Seen::Bad) => MemberHealth::Unhealthy,
                 None if *on_demand && !looks.is_empty() => MemberHealth::Registering,
@@ -327,6 +332,30 @@ mod tests {
             ("", Seen::Open),
         ] {
             assert_eq!(Seen::of(word), seen, "{word}");
+        }
+    }
+
+    #[test]
+    fn an_answer_from_before_a_member_was_seen_is_about_somebody_else() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (fleet, address): (FleetId, IpAddr) = ("web-1".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let of = |seen, as_of, on_demand| {
+            let told = Told::Answer(Looks::from([(address, seen)]), at(as_of), on_demand);
+            let since = Since::from([((fleet.clone(), address), at(10))]);
+            Opinion { as_of: at(as_of), of: BTreeMap::from([(None, told)]), since }
+        };
+        for (seen, as_of, on_demand, expected) in [
+            (Seen::Good, 9, false, MemberHealth::Registering),
+            (Seen::Bad, 9, false, MemberHealth::Registering),
+            (Seen::Open, 9, true, MemberHealth::Registering),
+            (Seen::Good, 10, false, MemberHealth::Healthy),
+            (Seen::Bad, 11, true, MemberHealth::Unhealthy),
+            (Seen::Open, 11, true, MemberHealth::Untold),
+        ] {
+            let opinion = of(seen, as_of, on_demand);
+            assert_eq!(opinion.of(&fleet, address), expected, "{seen:?} {as_of} {on_demand}");
+            let heir = "web-2".parse().unwrap();
+            assert_eq!(opinion.of(&heir, address), MemberHealth::Registering, "whom nobody has seen there");
         }
     }
 

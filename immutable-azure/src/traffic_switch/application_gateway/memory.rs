@@ -1,11 +1,14 @@
 //! What a process has seen of changes on the way: a gateway says that it changes, and not which change of it has ended.
 //!
-//! Nothing depends on it but how long is waited: who has not seen a change end, because the process is a new one, counts from its own first look.
+//! Nothing depends on it but how long is waited: who has not seen a change end, because the process is a new one, counts from its own first look. So it is with
+//! members: what a gateway was asked before they were seen may be about somebody else who had the address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use immutable_core::model::FleetId;
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use jiff::Timestamp;
 
@@ -16,6 +19,9 @@ use crate::operation::{Handle, Standing};
 /// After this time a change is believed to be in effect, whatever was seen: ten times what changes of gateways take. The vendor gives no figure.
 pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
+/// Since when members are known.
+pub(super) type Since = BTreeMap<(FleetId, IpAddr), Timestamp>;
+
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<Known>);
 
@@ -25,6 +31,15 @@ struct Known {
     in_effect: BTreeMap<(String, String), Timestamp>,
     /// The last change that was begun here, by the gateway: who knows it can be told why it failed.
     begun: BTreeMap<String, Handle>,
+    /// Who is on a route.
+    members: BTreeMap<String, Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// The last change of the route that was seen, and those that were sent from here since.
+    changes: BTreeSet<String>,
+    since: Since,
 }
 
 impl Memory {
@@ -46,6 +61,33 @@ impl Memory {
         }
         let of_route = known.in_effect.iter().filter(|((of, _), _)| of == route);
         of_route.map(|((_, change), since)| (change.clone(), *since)).collect()
+    }
+
+    /// Since when the members of a route are known, by this look or by an earlier one. When somebody else has changed the route, all are new: who
+    /// has an address may have left and another one have come.
+    pub(super) fn meet(
+        &self,
+        route: &str,
+        change: &str,
+        members: impl Iterator<Item = (FleetId, IpAddr)>,
+        now: Timestamp,
+    ) -> Since {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = known.members.entry(route.to_owned()).or_default();
+        if !there.changes.contains(change) {
+            there.since.clear();
+        }
+        there.changes = BTreeSet::from([change.to_owned()]);
+        let before = std::mem::take(&mut there.since);
+        let since = |member| (before.get(&member).copied().unwrap_or(now), member);
+        there.since = members.map(since).map(|(since, member)| (member, since)).collect();
+        there.since.clone()
+    }
+
+    /// That this change of a route is sent from here.
+    pub(super) fn send(&self, route: &str, change: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.members.entry(route.to_owned()).or_default().changes.insert(change.to_owned());
     }
 
     pub(super) fn begin(&self, gateway: &str, handle: Option<Handle>) {
@@ -75,5 +117,37 @@ pub(super) async fn failure(
         // It was somebody else's that failed, or Azure has forgotten it.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_known_from_the_first_look_on_unless_somebody_else_has_changed_the_route() {
+        let memory = Memory::default();
+        let member = |fleet: &str, address: &str| (fleet.parse::<FleetId>().unwrap(), address.parse().unwrap());
+        let (a, b) = (member("web-1", "10.0.0.1"), member("web-1", "10.0.0.2"));
+        let heir = member("web-2", "10.0.0.1");
+        let check = |change: &str, at: i64, expected: &[(&(FleetId, IpAddr), i64)]| {
+            let second = |second| Timestamp::from_second(second).unwrap();
+            let members = expected.iter().map(|(member, _)| (*member).clone());
+            let expected = expected.iter().map(|(member, at)| ((*member).clone(), second(*at))).collect();
+            assert_eq!(memory.meet("route", change, members, second(at)), expected, "{change} {at}");
+        };
+        check("1", 1, &[(&a, 1)]);
+        check("1", 2, &[(&a, 1), (&b, 2)]);
+        check("1", 3, &[(&b, 2)]);
+        check("1", 4, &[(&a, 4), (&b, 2)]);
+        // A change from here, which has not arrived, and then has.
+        memory.send("route", "2");
+        memory.send("other", "3");
+        check("1", 5, &[(&a, 4), (&b, 2)]);
+        memory.send("route", "2");
+        check("2", 6, &[(&heir, 6), (&b, 2)]);
+        // One of somebody else's.
+        check("3", 7, &[(&heir, 7), (&b, 7)]);
+        check("2", 8, &[(&heir, 8), (&b, 8)]);
     }
 }

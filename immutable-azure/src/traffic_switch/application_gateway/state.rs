@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::claim::Claim;
 use super::document::Document;
 use super::health::Opinion;
-use super::memory::{self, Memory};
+use super::memory::{self, Memory, Since};
 use super::names;
 use super::route::{Part, Route};
 use crate::operation::Standing;
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) out: Vec<Out>,
     /// Since when changes are known to be in effect.
     in_effect: BTreeMap<String, Timestamp>,
+    /// Since when those who are in are known.
+    pub(super) since: Since,
 }
 
 /// Those who left a fleet at the same time.
@@ -80,8 +82,13 @@ impl State {
             }
         }
         let changes: Vec<String> = out.iter().map(|out| out.pool.clone()).chain([claim.to_string()]).collect();
-        let in_effect = memory.look(route.id.as_str(), &changes, &document, Timestamp::now());
-        Ok(Self { route, document, claim, pool, fleets, out, in_effect })
+        let now = Timestamp::now();
+        let in_effect = memory.look(route.id.as_str(), &changes, &document, now);
+        let mut state = Self { route, document, claim, pool, fleets, out, in_effect, since: Since::new() };
+        let registered = state.registered().into_iter();
+        let members = registered.flat_map(|(fleet, all)| all.into_iter().map(|address| (fleet.clone(), address)));
+        state.since = memory.meet(state.route.id.as_str(), &state.claim.to_string(), members, now);
+        Ok(state)
     }
 
     /// All that is a change of the route when it changes. Who is on the way out is not: it ends by itself.

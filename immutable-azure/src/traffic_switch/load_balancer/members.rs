@@ -235,7 +235,8 @@ pub(in crate::traffic_switch) fn after(
                 }
                 let (instance, fleet) = (target.instance.clone(), target.fleet.clone());
                 let (stamp, mark) = (NO_STAMP.to_owned(), String::new());
-                let entry = Entry::joining(Ours { instance, fleet, since: now, stamp, mark }, host, network);
+                let since = whole(now);
+                let entry = Entry::joining(Ours { instance, fleet, since, stamp, mark }, host, network);
                 if entry.name().len() - NO_STAMP.len() + STAMP + MARK > LONGEST_NAME {
                     return Err(Obstacle::LongName(entry.name().to_owned()));
                 }
@@ -245,6 +246,12 @@ pub(in crate::traffic_switch) fn after(
         }
         Step::Leave(stay) => Ok(rest.map(|entry| if leaves(&entry, stay) { out(entry, now) } else { entry }).collect()),
     }
+}
+
+/// The whole second that this one ends in, as names tell it: what was said before is said of who had the address before.
+fn whole(now: Timestamp) -> Timestamp {
+    let begun = i64::from(now.subsec_nanosecond() > 0);
+    Timestamp::from_second(now.as_second().saturating_add(begun)).unwrap_or(now)
 }
 
 /// Whether an entry of ours is in and not one of these.

@@ -50,6 +50,10 @@ fn a_name_tells_the_instance_the_time_and_the_write() {
     assert!(out[0].name().len() <= 80 && out[0].is_out());
     let since = out[0].left().unwrap().since;
     assert!(since > now() && since <= now() + Duration::from_secs(1), "whole seconds, and none too few");
+    let soon = now() + Duration::from_millis(1);
+    let late = after(&[], &Step::Join(vec![&target("im-web-1_a", "10.0.0.1")]), None, (soon, HOUR)).unwrap();
+    let since = Entry::read(&late[0].value).unwrap().ours.unwrap().since;
+    assert!(since > soon && since <= soon + Duration::from_secs(1), "nothing is said of it that was said before");
     let longer = target(&format!("im-{}_0a1b2c3d", "a".repeat(60)), "10.0.0.1");
     assert!(matches!(joined(&[], &[longer], "1"), Err(Obstacle::LongName(_))));
 }
