@@ -1,7 +1,7 @@
 //! The connection to Azure Resource Manager. Every request goes through one pipeline, whoever makes it.
 //!
 //! # Flow
-//! Requests about machines and images are made by the crate for Compute and [sent](Answer::of), never awaited: its futures would send a change again
+//! Changes of scale sets and machines that the crate for Compute can say are made by it and [sent](Answer::of), never awaited: its futures would send a change again
 //! and again while they wait for it. All other requests are [made here](Request). Both go to the same [pipeline](pipeline::Pipeline).
 //!
 //! # Guarantees

@@ -278,7 +278,7 @@ async fn it_takes_the_permissions_of_a_change_of_the_route() {
         let role: Value = serde_json::from_str(&role).unwrap();
         let all = role["Actions"].as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned());
         let allow = |actions: Vec<String>| {
-            moved.stand.fake().set(|options| options.actions = Some(actions.into_iter().collect()))
+            moved.stand.fake().set(|options| options.actions = Some(actions.into_iter().collect()));
         };
         let all: Vec<String> = all.collect();
         allow(all.iter().filter(|action| *action != needed).cloned().collect());

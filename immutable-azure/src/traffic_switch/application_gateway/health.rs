@@ -150,18 +150,18 @@ enum Told {
 }
 
 impl Told {
-    /// Takes for good whom these say to be, and this one does not. Whether there is any.
-    fn takes(&mut self, found: Looks) -> bool {
-        let mut looks = match self {
-            Self::Answer(looks, _) => std::mem::take(looks),
-            Self::Not | Self::Never => Looks::new(),
+    /// Takes for good whom an answer of this time says to be, and this one does not. Whether there is any.
+    fn takes(&mut self, (before, found): (Timestamp, Looks)) -> bool {
+        let (mut looks, at) = match self {
+            Self::Answer(looks, at, _) => (std::mem::take(looks), (*at).min(before)),
+            Self::Not | Self::Never => (Looks::new(), before),
         };
         let found = found.into_iter().filter(|(address, seen)| *seen == Seen::Good && looks.get(address) != Some(seen));
         let found: Vec<_> = found.collect();
         let any = !found.is_empty();
         looks.extend(found);
         if any || matches!(self, Self::Answer(..)) {
-            *self = Self::Answer(looks, false);
+            *self = Self::Answer(looks, at, false);
         }
         any
     }
@@ -225,11 +225,11 @@ impl Opinion {
                 _ => return Err(error),
             },
         };
-        if is_probed
-            && let Some((before, looks)) = found_before(config, operation, state, (pool, asked))?
-            && told.takes(looks)
-        {
-            self.as_of = self.as_of.min(before);
+        if is_probed && let Some(found) = found_before(config, operation, state, (pool, asked))? {
+            let before = found.0;
+            if told.takes(found) {
+                self.as_of = self.as_of.min(before);
+            }
         }
         self.of.insert(fleet.cloned(), told);
         Ok(())
