@@ -51,14 +51,14 @@ impl AzureHarness {
         config.health_path("/health").max_fleet_size(20).images(images).routes([self.route()]).build().unwrap()
     }
 
-    fn base(&self) -> Image {
-        GalleryImageBuilder::base("debian:debian-12:12-gen2:0.20260112.1").unwrap()
-    }
-
     /// The specification of an image that prints a text.
     fn image(&self, text: &str) -> ImageSpec {
         let layers = vec![Layer::Script(format!("echo '{text}' >version\n"))];
-        let recipe = Recipe { base: Some(self.base()), layers, command: vec!["app".to_owned()] };
+        let recipe = Recipe {
+            base: Some(GalleryImageBuilder::base("debian:debian-12:12-gen2:0.20260112.1").unwrap()),
+            layers,
+            command: vec!["app".to_owned()],
+        };
         ImageSpec { service: self.service(), recipe, version: text.to_owned(), commit: None }
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::stand::Stand;
 use crate::support::{GATEWAY, Group, LOAD_BALANCER, PROFILE, Traffic};
 
-const ALL: [Traffic; 4] = [Traffic::LoadBalancer, Traffic::GatewayPool, Traffic::RoutingRule, Traffic::TrafficManager];
+const ALL: [Traffic; 4] = [Traffic::LoadBalancer, Traffic::GatewayPool, Traffic::RoutingRule, Traffic::Profile];
 
 /// Two fleets, and a route that has moved from the old one, which has ended since, to the first of two members of the new one.
 struct Moved {
@@ -29,7 +29,7 @@ struct Moved {
 /// The write of the part of a route that says who is there.
 fn write(traffic: Traffic) -> &'static str {
     match traffic {
-        Traffic::LoadBalancer | Traffic::TrafficManager => "PUT Microsoft.Network/loadBalancers/backendAddressPools",
+        Traffic::LoadBalancer | Traffic::Profile => "PUT Microsoft.Network/loadBalancers/backendAddressPools",
         Traffic::GatewayPool | Traffic::RoutingRule => "PUT Microsoft.Network/applicationGateways",
     }
 }
@@ -40,7 +40,7 @@ impl Moved {
         let stand = Stand::with(Options::default(), |builder| builder);
         let fake = stand.fake();
         let mut routes = vec![traffic.route(fake, "web")];
-        if traffic == Traffic::TrafficManager {
+        if traffic == Traffic::Profile {
             let pool = |name: &str| Traffic::LoadBalancer.route(fake, name);
             routes.extend(["blue", "green"].map(pool));
         }
