@@ -59,6 +59,7 @@ type Needed = (RoleUse, &'static str, &'static str);
 const NEEDED: &[Needed] = &[
     (RoleUse::Fleets, "Microsoft.Compute/disks/delete", "what ended instances left behind goes with their fleet"),
     (RoleUse::Fleets, "Microsoft.Compute/disks/read", "what ended instances left behind is found"),
+    (RoleUse::Fleets, "Microsoft.Compute/galleries/images/read", "whether the images of a rollout are still there is looked at"),
     (RoleUse::Fleets, "Microsoft.Compute/galleries/images/versions/read", "instances are made of an image"),
     (RoleUse::Fleets, "Microsoft.Compute/locations/operations/read", "why instances could not be made is looked at"),
     (RoleUse::Fleets, "Microsoft.Compute/virtualMachineScaleSets/delete", "a fleet is removed"),

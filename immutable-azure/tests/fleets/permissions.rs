@@ -15,9 +15,10 @@ use crate::support;
 /// What the role allows beside what this kind of scale sets needs, as it is for both.
 fn others(orchestration: Orchestration) -> &'static [&'static str] {
     if orchestration == Orchestration::Uniform {
-        &["Microsoft.Compute/virtualMachines/read"]
+        &["Microsoft.Compute/galleries/images/read", "Microsoft.Compute/virtualMachines/read"]
     } else {
         &[
+            "Microsoft.Compute/galleries/images/read",
             "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
             "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
         ]

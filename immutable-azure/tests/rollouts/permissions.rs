@@ -29,21 +29,35 @@ fn uses(traffic: Traffic) -> Vec<RoleUse> {
 }
 
 /// What of that is for what does not happen here: nothing is left behind by instances, no change fails, and members are of one kind of scale set.
+const ELSEWHERE: [&str; 3] = [
+    "Microsoft.Compute/disks/delete",
+    "Microsoft.Compute/locations/operations/read",
+    "Microsoft.Network/networkInterfaces/delete",
+];
+const UNIFORM: [&str; 2] = [
+    "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
+];
+const FLEXIBLE: [&str; 1] = ["Microsoft.Compute/virtualMachines/read"];
+
+/// No change of a gateway fails; and what the vendor names for one, and the fake does not ask for.
+const OF_GATEWAYS: [&str; 3] = [
+    "Microsoft.Network/locations/operations/read",
+    "Microsoft.Network/publicIPAddresses/read",
+    "Microsoft.Network/virtualNetworks/subnets/read",
+];
+
+/// Rules lead to the only pool.
+const ON_DEMAND: [&str; 1] = ["Microsoft.Network/applicationGateways/getBackendHealthOnDemand/action"];
+
 fn not_needed(traffic: Traffic) -> BTreeSet<&'static str> {
-    let left_behind = ["Microsoft.Compute/disks/delete", "Microsoft.Network/networkInterfaces/delete"];
-    let (uniform, flexible) = (
-        [
-            "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
-            "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
-        ],
-        ["Microsoft.Compute/virtualMachines/read"],
-    );
-    let mut all = BTreeSet::from(left_behind);
-    match traffic {
-        Traffic::LoadBalancer => all.extend(flexible),
-        _ => all.extend(uniform),
-    }
-    all
+    let parts: &[&[&str]] = match traffic {
+        Traffic::LoadBalancer => &[&ELSEWHERE, &FLEXIBLE],
+        Traffic::GatewayPool => &[&ELSEWHERE, &UNIFORM, &OF_GATEWAYS, &ON_DEMAND],
+        Traffic::RoutingRule => &[&ELSEWHERE, &UNIFORM, &OF_GATEWAYS],
+        Traffic::Profile => &[&ELSEWHERE, &UNIFORM],
+    };
+    parts.concat().into_iter().collect()
 }
 
 pub(super) async fn the_actions_are_enough_and_each_is_needed(traffic: Traffic) {
