@@ -12,7 +12,7 @@ use immutable_core::provider::{
 use serde_json::{Value, json};
 
 use crate::stand::Stand;
-use crate::support::{GATEWAY, Group, LOAD_BALANCER, PROFILE, Traffic};
+use crate::support::{self, GATEWAY, Group, LOAD_BALANCER, PROFILE, Traffic};
 
 const ALL: [Traffic; 4] = [Traffic::LoadBalancer, Traffic::GatewayPool, Traffic::RoutingRule, Traffic::Profile];
 
@@ -39,6 +39,7 @@ impl Moved {
         let mut config: Option<Config> = None;
         let stand = Stand::with(Options::default(), |builder| builder);
         let fake = stand.fake();
+        support::place_balancers(fake);
         let mut routes = vec![traffic.route(fake, "web")];
         if traffic == Traffic::Profile {
             let pool = |name: &str| Traffic::LoadBalancer.route(fake, name);
