@@ -119,9 +119,9 @@ const CLOUDS: [&str; 3] = [".vault.azure.net", ".vault.azure.cn", ".vault.usgovc
 /// The user that Azure wants a machine to have. Nobody can log in as it.
 pub(crate) const ADMIN: &str = "immutable-admin";
 
-/// A public key that nobody has the private key of, because Azure wants each machine to have a way in: that of eight times
-/// the point of the curve of Ed25519 whose encoding, but for the sign, is the SHA-256 of "immutable: nobody has the private key 1".
-const NOBODYS_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICdlEzQxxMboV7H5CUfO15TexdfHQKeekcZMjUZxLdQM";
+/// Azure wants a key for a machine of Linux that takes no password. This is a line of [RFC 8709](https://www.rfc-editor.org/rfc/rfc8709#section-4) whose
+/// point on the curve is the SHA-256 of "nobody logs in to an immutable instance 1": a key whose other half nobody can know, as nobody has made it.
+const NOBODYS_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH/+fWMm6RF3n+2hjKBrsBOH8F56HoIkAlMFkVBLDngn";
 
 /// The `linuxConfiguration` of a machine with the agent of Azure, to which [`ADMIN`] can log in with this key; nobody, without one.
 pub(crate) fn linux(key: Option<&str>) -> Value {
@@ -168,6 +168,8 @@ fn is_reference(reference: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use azure_core::base64;
+    use immutable_core::model::Fingerprint;
     use immutable_core::provider::Effect;
     use immutable_guest::testkit::{Machine, launch};
 
@@ -175,6 +177,14 @@ mod tests {
 
     const SECRET: &str = "https://web.vault.azure.net/secrets/db-password/0123456789abcdef0123456789abcdef";
     const CLIENT: &str = "?client_id=01234567-89ab-cdef-0123-456789abcdef";
+
+    #[test]
+    fn the_key_of_nobody_is_made_of_words() {
+        let key = base64::decode(NOBODYS_KEY.strip_prefix("ssh-ed25519 ").unwrap()).unwrap();
+        let digits: String = key[19..].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(key[..19], *b"\0\0\0\x0bssh-ed25519\0\0\0\x20");
+        assert_eq!(digits, Fingerprint::of("nobody logs in to an immutable instance 1").to_string());
+    }
 
     #[test]
     fn a_script_starts_like_one_and_has_references_to_secrets() {

@@ -56,7 +56,7 @@ async fn a_set_is_safe_unless_somebody_asks_for_something_else_by_name() {
             (&json!(true), None)
         );
         let key = system["linuxConfiguration"]["ssh"]["publicKeys"][0]["keyData"].as_str().unwrap();
-        assert_eq!(key, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICdlEzQxxMboV7H5CUfO15TexdfHQKeekcZMjUZxLdQM", "nobody's");
+        assert_eq!(key, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH/+fWMm6RF3n+2hjKBrsBOH8F56HoIkAlMFkVBLDngn", "nobody's");
         assert!(!set.to_string().contains("publicIPAddressConfiguration"));
         assert_eq!((profile.get("extensionProfile"), properties.get("automaticRepairsPolicy")), (None, None));
         let interface = &profile["networkProfile"]["networkInterfaceConfigurations"][0];
