@@ -20,11 +20,11 @@ pub(super) struct Site<'a> {
 
 impl<'a> Site<'a> {
     /// # Errors
-    /// `InvalidRequest` where no gallery is configured.
+    /// `Unsupported` where no gallery is configured: images may come from elsewhere, and a builder that knows none cannot say that one is gone.
     pub(super) fn of(config: &'a Config, operation: &'static str, now: Timestamp) -> Result<Self, ProviderError> {
         let images = config.images.as_ref().ok_or_else(|| {
             let problem = "images: there is no gallery for them: name one with ConfigBuilder::images";
-            ProviderError::new(ErrorKind::InvalidRequest, operation, problem).without_effect()
+            ProviderError::new(ErrorKind::Unsupported, operation, problem).without_effect()
         })?;
         Ok(Self { config, images, operation, now })
     }

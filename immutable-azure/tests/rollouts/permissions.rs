@@ -40,6 +40,9 @@ const UNIFORM: [&str; 2] = [
 ];
 const FLEXIBLE: [&str; 1] = ["Microsoft.Compute/virtualMachines/read"];
 
+/// Nobody looks for images that are not ours.
+const FROM_GALLERIES: [&str; 1] = ["Microsoft.Compute/galleries/images/read"];
+
 /// No change of a gateway fails; and what the vendor names for one, and the fake does not ask for.
 const OF_GATEWAYS: [&str; 3] = [
     "Microsoft.Network/locations/operations/read",
@@ -52,7 +55,7 @@ const ON_DEMAND: [&str; 1] = ["Microsoft.Network/applicationGateways/getBackendH
 
 fn not_needed(traffic: Traffic) -> BTreeSet<&'static str> {
     let parts: &[&[&str]] = match traffic {
-        Traffic::LoadBalancer => &[&ELSEWHERE, &FLEXIBLE],
+        Traffic::LoadBalancer => &[&ELSEWHERE, &FLEXIBLE, &FROM_GALLERIES],
         Traffic::GatewayPool => &[&ELSEWHERE, &UNIFORM, &OF_GATEWAYS, &ON_DEMAND],
         Traffic::RoutingRule => &[&ELSEWHERE, &UNIFORM, &OF_GATEWAYS],
         Traffic::Profile => &[&ELSEWHERE, &UNIFORM],

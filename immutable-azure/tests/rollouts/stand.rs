@@ -15,7 +15,7 @@ use immutable_core::provider::{OpContext, Pace, Platform};
 use serde_json::Value;
 
 use crate::hasty::hasty;
-use crate::support::{GATEWAY, Group, LOAD_BALANCER, PROFILE, Traffic};
+use crate::support::{GATEWAY, Group, LOAD_BALANCER, PROFILE, SLOTS, Traffic};
 
 /// No rollout takes so long here.
 const LIMIT: Duration = Duration::from_mins(4);
@@ -37,16 +37,24 @@ impl Stand {
         self.traffic.route(&self.group.fake, "web")
     }
 
-    /// Uniform scale sets behind the load balancer, flexible ones elsewhere.
+    /// Uniform scale sets of images from elsewhere behind the load balancer; flexible ones, and a gallery of ours, in all other places.
     pub(crate) fn config(&self) -> Config {
         let config = self.group.config();
         let config = match self.traffic {
             Traffic::LoadBalancer => config.orchestration(Orchestration::Uniform),
-            _ => config,
+            _ => config.images(ImageSettings::new(self.group.fake.id("Microsoft.Compute/galleries/golden"))),
         };
-        let gallery = ImageSettings::new(self.group.fake.id("Microsoft.Compute/galleries/golden"));
-        let config = config.images(gallery).health_path("/health").repair_after(Duration::from_mins(90));
-        config.drain_time(Duration::from_secs(1)).routes([self.route()]).build().unwrap()
+        let config = config.health_path("/health").repair_after(Duration::from_mins(90));
+        config.drain_time(Duration::from_secs(1)).routes(self.routes()).build().unwrap()
+    }
+
+    /// With the pools behind a profile, on which something of a fleet may be left.
+    fn routes(&self) -> Vec<RouteId> {
+        let mut routes = vec![self.route()];
+        if self.traffic == Traffic::Profile {
+            routes.extend(SLOTS.map(|name| Traffic::LoadBalancer.route(&self.group.fake, name)));
+        }
+        routes
     }
 
     /// The platform, looked at more often than a real one would bear. What a machine itself answers cannot be asked: there is none.
@@ -148,6 +156,11 @@ impl Stand {
         let [(only, set)] = sets[..] else { panic!("{sets:?}") };
         assert!(only.ends_with(&format!("/im-{fleet}")), "{only}");
         assert_eq!(set["sku"]["capacity"], size);
+        for balancer in [LOAD_BALANCER, GATEWAY] {
+            let document = fake.get(balancer).unwrap().to_string();
+            let other = self.fleet(1 - number);
+            assert!(!document.contains(other.as_str()), "nothing of {other} is left: {document}");
+        }
         self.assert_routed(&fleet, size);
     }
 

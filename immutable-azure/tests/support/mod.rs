@@ -9,7 +9,7 @@ mod group;
 mod role;
 mod traffic;
 
-pub(crate) use balancers::{GATEWAY, LOAD_BALANCER, PROFILE, place as place_balancers};
+pub(crate) use balancers::{GATEWAY, LOAD_BALANCER, PROFILE, SLOTS, place as place_balancers};
 pub(crate) use credential::{Fixed, TOKEN};
 pub(crate) use group::{Group, proof};
 pub(crate) use role::{actions, without};
