@@ -1,9 +1,14 @@
-//! What is said between a builder and us: by managed run commands, which need no way in and no way out.
+//! What is said between a builder and us: by managed run commands, which need no way in.
 //!
 //! The recipe itself is run by cloud-init, as custom data, whose size is documented; and it must not run under Azure's agent, all of
 //! whose traces are taken away at the end. One command waits for what the build says, which is in memory only. When that was heard, another
-//! one makes the machine into a pattern of others, as Azure's agent itself does it, and switches it off: a builder that is off by that is
-//! known to be clean.
+//! one makes the machine into a pattern of others, as Azure's agent itself does it, and switches it off.
+//!
+//! A builder that is off is taken for clean when that command has ended well. It can end only before the agent is taken away, so what it says is that
+//! the cleaning was begun. From then on the machine is meant to switch itself off as the last step of that and in no other way: what else would have
+//! switched it off is ended, whoever asks it to stop waits for the cleaning, and where that fails it stays on, until its time is over. **That is not
+//! certain**: a machine that loses its power within this minute without being asked, and is not started again, is taken for clean and is not. None of
+//! this was tried on Azure.
 
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use immutable_guest::Signal;
@@ -34,14 +39,17 @@ const SEALS: &str = "immutable-seal";
 
 /// What the agent leaves is taken away by the agent's own
 /// [deprovisioning](https://learn.microsoft.com/azure/virtual-machines/generalize#linux). It ends the agent and with it what runs under it, so this
-/// does not. What the build has cleaned already is cleaned again, because the machine has gone on writing since.
+/// does not. It begins late enough for the agent to have told that the command has ended well, without which no image is made. What the build has
+/// cleaned already is cleaned again, because the machine has gone on writing since.
 fn seal() -> String {
     format!(
         "#!/bin/sh
-exec systemd-run --no-block --unit=immutable-seal /bin/sh -c '
-sleep 20
+exec systemd-run --no-block --unit=immutable-seal --property=TimeoutStopSec=infinity /bin/sh -c '
+trap \"\" HUP INT TERM
+sleep 60
+systemctl kill --signal=KILL cloud-final.service
 systemctl stop cloud-final.service
-waagent -force -deprovision+user || exit 1
+waagent -force -deprovision+user || exec sleep infinity
 userdel -f -r {ADMIN}
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 rm -rf /var/lib/waagent /var/log/azure /var/log/waagent.log* /var/log/journal/* /var/lib/cloud/instance /var/lib/cloud/instances
@@ -96,9 +104,9 @@ pub(super) async fn ask_to_seal(site: &Site<'_>, builder: &Builder) -> Result<()
     }
 }
 
-/// Whether a builder that is off was told to seal itself: otherwise somebody else has stopped it.
-pub(super) async fn was_asked_to_seal(site: &Site<'_>, builder: &Builder) -> Result<bool, ProviderError> {
-    Ok(look(site, builder, SEALS).await? != Command::None)
+/// Whether a builder that is off has begun to seal itself, for all that is known: otherwise something else has stopped it.
+pub(super) async fn has_sealed(site: &Site<'_>, builder: &Builder) -> Result<bool, ProviderError> {
+    Ok(matches!(look(site, builder, SEALS).await?, Command::Ended { is_good: true, .. }))
 }
 
 fn id(site: &Site<'_>, builder: &Builder, name: &str) -> String {
@@ -168,6 +176,7 @@ mod tests {
     fn the_command_that_seals_is_one_word_for_the_shell() {
         let seal = seal();
         assert_eq!(seal.matches('\'').count(), 2, "{seal}");
+        assert!(seal.ends_with("\npoweroff'\n") && !seal.contains("exit"), "it is off only by its last step: {seal}");
         assert!(LISTEN.contains(SAID));
     }
 

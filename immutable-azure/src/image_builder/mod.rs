@@ -233,7 +233,7 @@ async fn build_on(site: &Site<'_>, next: Next, builder: &Builder) -> Result<Prog
             Err(error) => Err(error),
         },
         Next::Deallocate | Next::Generalize => {
-            if !command::was_asked_to_seal(site, builder).await? {
+            if !command::has_sealed(site, builder).await? {
                 return end_with(site, builder, stopped()).await;
             }
             let what = if next == Next::Deallocate {

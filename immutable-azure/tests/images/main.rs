@@ -185,6 +185,26 @@ async fn a_builder_that_is_off_without_being_sealed_makes_no_image() {
 }
 
 #[tokio::test]
+async fn a_builder_that_is_off_before_its_sealing_has_ended_well_makes_no_image() {
+    for outcome in [Outcome::SealedInSilence, Outcome::Unsealed] {
+        let world = World::new();
+        world.next_build(outcome.clone());
+        let put = "PUT Microsoft.Compute/virtualMachines/runCommands";
+        while world.fake.calls().get(put).is_none_or(|count| *count < 2) {
+            world.images().ensure(&cx(), &spec("true")).await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        world.settle().await;
+        let builder = world.builder().await;
+        assert!(world.fake.kill(builder["id"].as_str().unwrap()));
+        let error = world.images().ensure(&cx(), &spec("true")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{outcome:?}");
+        assert!(error.to_string().contains("was stopped before it was done"), "{error}");
+        assert_eq!(world.left().await, [""; 0]);
+    }
+}
+
+#[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
     for _ in 0..3 {
