@@ -90,8 +90,8 @@ pub(super) async fn make(site: &Site<'_>, builder: &Builder) -> Result<Progress<
     let request = Request::new(Method::PUT, &id, GALLERIES).json(&version(site, builder));
     match site.galleries().change(Effect::None, &format!("image {id}"), request).await {
         Ok(_) => Ok(pending(format!("image {id} to be ready"))),
-        // Somebody else has begun to make it.
-        Err(error) if error.kind() == ErrorKind::Conflict => {
+        // Somebody else has begun to make it, or it cannot be made.
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::InvalidRequest) => {
             of_recipe(site, &record.service, &record.recipe).await?.ok_or(error)?;
             Ok(pending(format!("image {id}, which is there, to be ready")))
         }

@@ -100,6 +100,11 @@ impl Builder {
         u64::try_from(taken).is_ok_and(|taken| taken > time)
     }
 
+    /// Whether nobody needs it any more, whatever it is at. One that does not say until when it is needed is needed.
+    pub(super) fn is_expired(&self, now: Timestamp) -> bool {
+        is_expired(&self.tags, now)
+    }
+
     /// Why it could not be made.
     pub(super) fn failure(&self, operation: &'static str) -> ProviderError {
         if let Some(complaint) = &self.complaint {
@@ -109,6 +114,11 @@ impl Builder {
         let problem = format!("builder {} could not be started, and Azure does not say why", self.name);
         ProviderError::new(ErrorKind::Unavailable, operation, problem)
     }
+}
+
+fn is_expired(tags: &Value, now: Timestamp) -> bool {
+    let expires = tag(tags, EXPIRES_AT).and_then(|at| at.parse::<i64>().ok());
+    expires.is_some_and(|expires| expires <= now.as_second())
 }
 
 /// Why a machine failed: its status is `ProvisioningState/failed/AllocationFailed`, with words.
@@ -139,10 +149,7 @@ pub(super) async fn expired(site: &Site<'_>, service: &ServiceName) -> Result<Ve
     let machines = site.compute().list(&site.id("Microsoft.Compute/virtualMachines")).await?;
     let is_expired = |machine: &&Value| {
         let tags = &machine["tags"];
-        let expires = tag(tags, EXPIRES_AT).and_then(|at| at.parse::<i64>().ok());
-        tag(tags, ROLE) == Some(BUILDER)
-            && tag(tags, IMAGE_OF) == Some(service.as_str())
-            && expires.is_some_and(|expires| expires <= site.now.as_second())
+        tag(tags, ROLE) == Some(BUILDER) && tag(tags, IMAGE_OF) == Some(service.as_str()) && is_expired(tags, site.now)
     };
     let names = machines.iter().filter(is_expired).filter_map(|machine| machine["name"].as_str());
     Ok(names.map(str::to_owned).collect())

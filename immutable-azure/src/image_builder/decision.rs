@@ -33,6 +33,8 @@ pub(super) enum Next {
     Failed,
     /// The builder has had its time.
     GiveUp,
+    /// All is ready, and for as long as anybody needed the builder no image could be made of it.
+    NeverMade,
     /// The builder is off and was not done.
     Stopped,
     /// Start a builder.
@@ -52,7 +54,9 @@ pub(super) fn next(image: Option<&Artifact>, builder: Option<&Builder>, deadline
     let is_done = builder.content().is_some();
     match (builder.standing, builder.power) {
         _ if builder.is_deleting => Next::WaitForBuilder,
-        (Standing::Settled, Power::Stopped | Power::Deallocated) if is_done && builder.is_generalized => Next::Make,
+        (Standing::Settled, Power::Stopped | Power::Deallocated) if is_done && builder.is_generalized => {
+            if builder.is_expired(now) { Next::NeverMade } else { Next::Make }
+        }
         // A change of one that was made: what it is says more than how that ended.
         (Standing::Failed, Power::Changing) => Next::Failed,
         (Standing::Busy, _) | (_, Power::Changing) if !is_late => Next::WaitForBuilder,
@@ -72,7 +76,7 @@ mod tests {
     use immutable_core::model::{Fingerprint, Image, ImageLabels};
     use serde_json::{Value, json};
 
-    use super::super::record::{BUILDER, CONTENT, Record};
+    use super::super::record::{BUILDER, CONTENT, EXPIRES_AT, Record};
     use super::*;
 
     const NOW: &str = "2026-01-02T03:10:00Z";
@@ -160,5 +164,11 @@ mod tests {
         };
         assert_eq!(decided(None, Some(sealed(false))), Next::Make);
         assert_eq!(decided(None, Some(sealed(true))), Next::WaitForBuilder);
+        for (seconds, expected) in [(-1, Next::NeverMade), (0, Next::NeverMade), (1, Next::Make)] {
+            let mut builder = sealed(false);
+            let expires = NOW.parse::<Timestamp>().unwrap().as_second() + seconds;
+            builder.tags[EXPIRES_AT] = expires.to_string().into();
+            assert_eq!(decided(None, Some(builder)), expected, "{seconds}");
+        }
     }
 }

@@ -66,8 +66,10 @@ pub(crate) const BUILDS: Builds = Builds {
 /// step has failed. A [managed run command](https://learn.microsoft.com/azure/virtual-machines/linux/run-command-managed) hears that. Then another one
 /// has Azure's agent take away all that is the machine's own (`waagent -deprovision+user`) and switches the machine off; it is deallocated and
 /// generalised, a version is made of it, and it is deleted with its disk and its network interface. It is deleted as well when a step has failed
-/// (`InvalidRequest` with the step), when its time is over (`Timeout`), and by any later call for the service when whoever started it has crashed. When
-/// nobody comes back at all it switches itself off some hours after its start, and stays; a machine that is off in this way is still paid for.
+/// (`InvalidRequest` with the step), when Azure takes no image of it (`InvalidRequest`), and when its time is over (`Timeout`): its deadline, or some
+/// eight hours after its start where only the image is missing. When whoever started it has crashed, the next call for the same recipe goes on with it;
+/// any call for the service that builds ends it once nobody can need it any more, eight hours and the deadline after its start at the latest. When nobody
+/// comes back at all it switches itself off some hours after its start, and stays; a machine that is off in this way is still paid for.
 ///
 /// A recipe must not restart the machine, and must leave cloud-init and Azure's agent in place.
 ///
@@ -245,7 +247,19 @@ async fn build_on(site: &Site<'_>, next: Next, builder: &Builder) -> Result<Prog
             };
             Ok(pending(format!("builder {name} to be {what}")))
         }
-        Next::Make => artifact::make(site, builder).await,
+        Next::Make => match artifact::make(site, builder).await {
+            Err(error) if error.kind() == ErrorKind::InvalidRequest => {
+                let problem = format!("no image can be made of builder {name}, which was ended: {error}");
+                let error = ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem).with_source(error);
+                end_with(site, builder, error).await
+            }
+            other => other,
+        },
+        Next::NeverMade => {
+            let problem =
+                format!("builder {name} was ended, as no image could be made of it for hours: look at the gallery");
+            end_with(site, builder, ProviderError::new(ErrorKind::Timeout, ENSURE, problem)).await
+        }
         Next::Failed => end_with(site, builder, builder.failure(ENSURE)).await,
         Next::GiveUp => end_with(site, builder, too_late()).await,
         Next::Stopped => end_with(site, builder, stopped()).await,

@@ -204,6 +204,45 @@ async fn a_builder_that_is_off_before_its_sealing_has_ended_well_makes_no_image(
     }
 }
 
+/// Asks until a version is to be made, of which something is then told.
+async fn until_made(world: &World, images: &GalleryImageBuilder, spec: &ImageSpec) {
+    let put = "PUT Microsoft.Compute/galleries/images/versions";
+    let before = world.fake.calls().get(put).copied();
+    for _ in 0..500 {
+        if let Err(error) = images.ensure(&cx(), spec).await {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        }
+        if world.fake.calls().get(put).copied() != before {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("never to be made");
+}
+
+#[tokio::test]
+async fn a_builder_of_which_no_image_can_be_made_is_ended() {
+    let put = "PUT Microsoft.Compute/galleries/images/versions";
+    let world = World::new();
+    world.fake.refuse_next(put, 400, "InvalidParameter", "the definition does not take it");
+    let error = build(&world.images(), &spec("true")).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::Unknown));
+    assert!(error.to_string().contains("the definition does not take it"), "{error}");
+    assert_eq!(world.left().await, [""; 0]);
+
+    // What may pass is tried again, but not for ever.
+    world.fake.refuse_next(put, 409, "OperationNotAllowed", "not now");
+    until_made(&world, &world.images(), &spec("true")).await;
+    world.fake.refuse_next(put, 409, "OperationNotAllowed", "never");
+    let hours = |hours| world.images().with_clock(move || Timestamp::now() + SignedDuration::from_hours(hours));
+    let error = hours(7).ensure(&cx(), &spec("true")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let error = hours(8).ensure(&cx(), &spec("true")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("no image could be made of it"), "{error}");
+    assert_eq!(world.left().await, [""; 0]);
+}
+
 #[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
