@@ -15,7 +15,7 @@ use super::builder::TO_BOOT_AND_TO_BE_HEARD;
 use super::record::{BUILDER, EXPIRES_AT, ROLLOUT, Record};
 use super::resources::COMPUTE;
 use super::site::{Site, builder_name};
-use super::{BUILDS, artifact, pending};
+use super::{BUILDS, artifact, builder, pending};
 use crate::client::Request;
 use crate::startup::{ADMIN, LIMIT, linux};
 
@@ -41,7 +41,11 @@ pub(super) async fn start(site: &Site<'_>, order: &Order<'_>) -> Result<Progress
     let request = Request::new(Method::PUT, &site.machine(&name), COMPUTE).if_absent().json(&body);
     match site.compute().change(Effect::None, &format!("builder {name}"), request).await {
         Ok(_) => Ok(pending(format!("builder {name} to start"))),
-        Err(error) if error.kind() == ErrorKind::Conflict => Ok(pending(format!("builder {name}, which is there"))),
+        // Somebody else has started it, or something else is in the way.
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            builder::of_recipe(site, &order.spec.service, &order.build.fingerprint()).await?.ok_or(error)?;
+            Ok(pending(format!("builder {name}, which is there")))
+        }
         Err(error) if error.kind() == ErrorKind::NotFound && error.effect() == Effect::None => {
             let problem = format!("builder {name} needs what is not there, its base perhaps: {error}");
             Err(site.refused(ErrorKind::InvalidRequest, problem).with_source(error))

@@ -244,6 +244,24 @@ async fn a_builder_of_which_no_image_can_be_made_is_ended() {
 }
 
 #[tokio::test]
+async fn a_conflict_at_the_start_of_a_builder_is_told_where_there_is_none() {
+    let world = World::new();
+    let spec = self::spec("true");
+    while !matches!(world.fake.get(&format!("{GALLERY}/images/im-web")), Some(one) if one["properties"]["provisioningState"] == "Succeeded")
+    {
+        world.images().ensure(&cx(), &spec).await.unwrap();
+        world.settle().await;
+        for builder in world.builders() {
+            world.fake.remove(builder["id"].as_str().unwrap());
+        }
+    }
+    world.fake.refuse_next("PUT Microsoft.Compute/virtualMachines", 409, "ResourceGroupBeingDeleted", "wait for it");
+    let error = world.images().ensure(&cx(), &spec).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None));
+    assert!(error.to_string().contains("wait for it"), "{error}");
+}
+
+#[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
     for _ in 0..3 {
