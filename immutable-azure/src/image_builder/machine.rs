@@ -33,12 +33,17 @@ pub(super) struct Order<'a> {
     pub(super) build: &'a Build,
 }
 
-/// Starts the builder of a recipe. Its name makes it one, however often and by whomever it is asked for: what is there is never changed by this.
-pub(super) async fn start(site: &Site<'_>, order: &Order<'_>) -> Result<Progress<Image>, ProviderError> {
+/// The whole of the builder of a recipe, if it can be one. Nothing is changed.
+pub(super) async fn plan(site: &Site<'_>, order: &Order<'_>) -> Result<Value, ProviderError> {
     let parents = artifact::parents(site, order.build.base()).await?;
+    machine(site, order, &builder_name(&order.spec.service, &order.build.fingerprint()), parents)
+}
+
+/// Starts the builder of a recipe, which is [planned](plan). Its name makes it one, however often and by whomever it is asked for: what is there is never
+/// changed by this.
+pub(super) async fn start(site: &Site<'_>, order: &Order<'_>, body: &Value) -> Result<Progress<Image>, ProviderError> {
     let name = builder_name(&order.spec.service, &order.build.fingerprint());
-    let body = machine(site, order, &name, parents)?;
-    let request = Request::new(Method::PUT, &site.machine(&name), COMPUTE).if_absent().json(&body);
+    let request = Request::new(Method::PUT, &site.machine(&name), COMPUTE).if_absent().json(body);
     match site.compute().change(Effect::None, &format!("builder {name}"), request).await {
         Ok(_) => Ok(pending(format!("builder {name} to start"))),
         // Somebody else has started it, or something else is in the way.

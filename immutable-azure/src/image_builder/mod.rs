@@ -186,6 +186,8 @@ async fn end_expired(site: &Site<'_>, service: &ServiceName, mut before: Effect)
 /// Starts a builder, when nothing is left that would be in its way.
 async fn start(site: &Site<'_>, order: &Order<'_>) -> Result<Progress<Image>, ProviderError> {
     let service = &order.spec.service;
+    // What cannot work is refused before anything is changed.
+    let body = machine::plan(site, order).await?;
     match end_expired(site, service, Effect::None).await? {
         0 => {}
         expired => return Ok(pending(format!("{expired} builders that nobody needs to be gone"))),
@@ -195,7 +197,7 @@ async fn start(site: &Site<'_>, order: &Order<'_>) -> Result<Progress<Image>, Pr
         left => return Ok(pending(format!("{left} disks and interfaces of builders to be gone"))),
     }
     match definition::ensure(site, service).await? {
-        Progress::Done(()) => machine::start(site, order).await,
+        Progress::Done(()) => machine::start(site, order, &body).await,
         Progress::Pending { retry_after, note } => Ok(Progress::Pending { retry_after, note }),
     }
 }

@@ -262,6 +262,20 @@ async fn a_conflict_at_the_start_of_a_builder_is_told_where_there_is_none() {
 }
 
 #[tokio::test]
+async fn what_can_be_refused_at_once_is_refused_before_anything_is_made() {
+    let world = World::new();
+    let mut without_base = self::spec("true");
+    let elsewhere = world.fake.id(&format!("{GALLERY}/images/other/versions/1.0.0"));
+    without_base.recipe.base = Some(GalleryImageBuilder::base(&elsewhere).unwrap());
+    for (spec, words) in [(self::spec(&"true\n".repeat(15_000)), "custom data"), (without_base, "is not there")] {
+        let error = world.images().ensure(&cx(), &spec).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::None), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(world.changes(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
     for _ in 0..3 {
