@@ -28,6 +28,22 @@ pub(super) struct Artifact {
     pub(super) id: String,
     pub(super) state: State,
     pub(super) image: Image,
+    /// The regions that it is for, as they are told: with capitals and spaces.
+    pub(super) regions: Vec<String>,
+}
+
+impl Artifact {
+    /// The regions that it is to be in and is not made for.
+    pub(super) fn missing<'a>(&'a self, site: &Site<'a>) -> impl Iterator<Item = &'a str> {
+        let plain = |region: &str| region.replace(' ', "").to_ascii_lowercase();
+        let there: Vec<String> = self.regions.iter().map(|region| plain(region)).collect();
+        regions(site).filter(move |region| !there.contains(&plain(region)))
+    }
+}
+
+/// The regions that images are to be in.
+fn regions<'a>(site: &Site<'a>) -> impl Iterator<Item = &'a str> {
+    std::iter::once(&site.config.launch.location).chain(&site.images.regions).map(String::as_str)
 }
 
 /// A version of a gallery as one of ours; nothing where it is somebody else's. `id`: by which it was found.
@@ -50,7 +66,9 @@ pub(super) fn read(site: &Site<'_>, id: &str, found: &Value) -> Result<Option<Ar
     let unreadable = |_| site.refused(ErrorKind::Internal, format!("image {id} has a name that is no id"));
     let image_id = ImageId::new(id).map_err(unreadable)?;
     let image = Image { id: image_id, fingerprint: record.recipe, parents: record.parents, labels };
-    Ok(Some(Artifact { id: id.to_owned(), state, image }))
+    let regions = found["properties"]["publishingProfile"]["targetRegions"].as_array().into_iter().flatten();
+    let regions = regions.filter_map(|region| region["name"].as_str()).map(str::to_owned).collect();
+    Ok(Some(Artifact { id: id.to_owned(), state, image, regions }))
 }
 
 /// What is under the id of the image of a recipe, if there is something.
@@ -106,9 +124,8 @@ fn version(site: &Site<'_>, builder: &Builder) -> Value {
     if let Some(content) = builder.content() {
         tags.insert(CONTENT.to_owned(), content.into());
     }
-    let regions = std::iter::once(home).chain(&images.regions).map(|region| json!({ "name": region }));
     let mut publishing = json!({
-        "targetRegions": regions.collect::<Vec<_>>(),
+        "targetRegions": regions(site).map(|region| json!({ "name": region })).collect::<Vec<_>>(),
         // The numbers of versions have no order.
         "excludeFromLatest": true,
         "replicaCount": images.replicas.unwrap_or(1),

@@ -86,7 +86,7 @@ mod tests {
     fn image(state: State) -> Artifact {
         let labels = ImageLabels { version: "1".into(), commit: None, built_at: Timestamp::UNIX_EPOCH };
         let image = Image { id: "i".parse().unwrap(), fingerprint: Fingerprint::of("i"), parents: Vec::new(), labels };
-        Artifact { id: "i".into(), state, image }
+        Artifact { id: "i".into(), state, image, regions: Vec::new() }
     }
 
     fn builder(standing: Standing, power: Power, created: &str, is_done: bool) -> Builder {

@@ -170,6 +170,15 @@ async fn finish(
     if builder.is_none() {
         leftovers::sweep(site, service, &found.image.fingerprint).await?;
     }
+    let missing: Vec<&str> = found.missing(site).collect();
+    if !missing.is_empty() {
+        let problem = format!(
+            "image {} is not in {}: add that to the target regions of this version, or leave it out of the settings",
+            found.id,
+            missing.join(", ")
+        );
+        return Err(ProviderError::new(ErrorKind::Conflict, ENSURE, problem));
+    }
     Ok(Progress::Done(found.image))
 }
 
@@ -281,7 +290,7 @@ impl ImageBuilder for GalleryImageBuilder {
     ///
     /// # Errors
     /// `InvalidRequest` names the field of a recipe that cannot work, or the step that has failed on the builder. `Timeout` when the builder had its
-    /// time. Otherwise what Azure says.
+    /// time. `Conflict` when the image was made for other regions than those of the settings: no call adds one. Otherwise what Azure says.
     ///
     /// # Cancellation
     /// The builder goes on, and the next call for the same recipe goes on with it, whoever makes it. Without another call for the service it switches

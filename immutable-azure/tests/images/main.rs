@@ -262,6 +262,24 @@ async fn a_conflict_at_the_start_of_a_builder_is_told_where_there_is_none() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_not_in_all_regions_is_not_done() {
+    let world = World::new();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
+    world.settle().await;
+    let before = world.changes();
+    let images = || world.images_with(world.settings().regions(["northeurope"]));
+    let error = images().ensure(&cx(), &spec("true")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.to_string().contains("is not in northeurope"), "{error}");
+    assert_eq!(world.changes(), before);
+    world.fake.change(place(&image), |version| {
+        let regions = json!([{ "name": "West Europe" }, { "name": "North Europe" }]);
+        version["properties"]["publishingProfile"]["targetRegions"] = regions;
+    });
+    assert_eq!(images().ensure(&cx(), &spec("true")).await.unwrap(), Progress::Done(image));
+}
+
+#[tokio::test]
 async fn what_can_be_refused_at_once_is_refused_before_anything_is_made() {
     let world = World::new();
     let mut without_base = self::spec("true");
