@@ -48,8 +48,12 @@ pub(super) async fn sweep(
 
 async fn delete(api: Api<'_>, mut before: Effect, ids: &[String]) -> Result<Effect, ProviderError> {
     for id in ids {
-        api.delete(before, id).await?;
-        before = Effect::Unknown;
+        match api.delete(before, id).await {
+            // An interface is kept for its machine for three minutes after the start of that has failed.
+            Err(error) if error.to_string().contains("NicReservedForAnotherVm") => {}
+            Err(error) => return Err(error),
+            Ok(_) => before = Effect::Unknown,
+        }
     }
     Ok(before)
 }

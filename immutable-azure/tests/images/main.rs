@@ -294,6 +294,22 @@ async fn what_can_be_refused_at_once_is_refused_before_anything_is_made() {
 }
 
 #[tokio::test]
+async fn an_interface_that_is_still_kept_for_a_builder_that_failed_is_waited_for() {
+    let world = World::new();
+    let image = build(&world.images(), &spec("true")).await.unwrap();
+    world.settle().await;
+    world.fake.remove(place(&image));
+    let left = format!("Microsoft.Network/networkInterfaces/im-web-{}-b-01", image.fingerprint.short());
+    world.fake.put(&left, json!({}));
+    let words = "Nic(s) in request is reserved for another Virtual Machine for 180 seconds.";
+    world.fake.refuse_next("DELETE Microsoft.Network/networkInterfaces", 400, "NicReservedForAnotherVm", words);
+    assert_eq!(world.images().ensure(&cx(), &spec("true")).await.unwrap().done(), None);
+    assert!(world.fake.get(&left).is_some());
+    assert_eq!(build(&world.images(), &spec("true")).await.unwrap().id, image.id);
+    assert_eq!(world.left().await, [image.id.as_str()]);
+}
+
+#[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
     for _ in 0..3 {
