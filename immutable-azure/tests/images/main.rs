@@ -310,6 +310,32 @@ async fn an_interface_that_is_still_kept_for_a_builder_that_failed_is_waited_for
 }
 
 #[tokio::test]
+async fn what_other_builders_have_left_is_taken_away_and_what_is_theirs_is_not() {
+    let world = World::new();
+    let old = json!({ "properties": { "timeCreated": "2026-01-02T03:04:05Z" } });
+    let (gone, there) = ("im-web-0123456789ab-b", "im-web-0123456789ac-b");
+    world.fake.put(&format!("Microsoft.Compute/virtualMachines/{there}"), json!({}));
+    for name in [gone, there, "im-web-api-0123456789ab-b"] {
+        world.fake.put(&format!("Microsoft.Compute/disks/{name}"), old.clone());
+        world.fake.put(&format!("Microsoft.Network/networkInterfaces/{name}-01"), json!({}));
+    }
+    let image = build(&world.images(), &spec("true")).await.unwrap();
+    let mut kept: Vec<String> = [there, "im-web-api-0123456789ab-b"]
+        .iter()
+        .flat_map(|name| {
+            [format!("Microsoft.Compute/disks/{name}"), format!("Microsoft.Network/networkInterfaces/{name}-01")]
+        })
+        .chain([format!("Microsoft.Compute/virtualMachines/{there}")])
+        .map(|id| world.fake.id(&id))
+        .chain([image.id.to_string()])
+        .collect();
+    kept.sort();
+    let mut left = world.left().await;
+    left.sort();
+    assert_eq!(left, kept);
+}
+
+#[tokio::test]
 async fn a_builder_that_was_left_behind_is_ended_by_whoever_comes_later() {
     let world = World::new();
     for _ in 0..3 {
