@@ -30,7 +30,7 @@ const PARENTS: &str = "immutable-parents";
 /// So many fingerprints of 64 digits are in [one tag](https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations).
 const PER_TAG: usize = 4;
 
-/// An image keeps so many of those it was built from, nearest first.
+/// An image tells so many of those it was built from, nearest first, and always all of them: what has more below it cannot be built on.
 pub(super) const MOST_PARENTS: usize = 16;
 
 /// What is known of an image from the start of its builder on.
