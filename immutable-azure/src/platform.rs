@@ -22,7 +22,7 @@ use crate::{
 /// | a rule of an application gateway, or a map of paths | the pool that it leads to: [`RoutingRuleSwitch`] |
 /// | a profile of Traffic Manager | its weights, when you [say which slots](crate::TrafficManagerSwitch::new) it has; without that, nothing moves it |
 ///
-/// With a [`health_path`](crate::ConfigBuilder::health_path), an instance is good when it answers there, which needs a way from here to its
+/// With a [`health_path`](crate::ConfigBuilder::health_path), an instance is good when it answers there with 200, which needs a way from here to its
 /// private address. It also has to be good in the eyes of [its scale set](ScaleSetHealthProbe): without the path that is no more than a machine that
 /// runs, which tells little. What the balancer itself finds counts besides: the engine gives no traffic to a member that the balancer does not
 /// find healthy.
@@ -67,7 +67,9 @@ fn traffic(config: &Config) -> Arc<dyn TrafficSwitch> {
 fn health(config: &Config) -> AllOf {
     let mut probes: Vec<Arc<dyn HealthProbe>> = vec![Arc::new(ScaleSetHealthProbe::new(config.clone()))];
     if let Some(path) = &config.health_path {
-        probes.push(Arc::new(HttpProbe::get(path).build().expect("invariant: the settings were checked")));
+        // As the extension that looks from within the instance.
+        let probe = HttpProbe::get(path).expect_status(200..=200);
+        probes.push(Arc::new(probe.build().expect("invariant: the settings were checked")));
     }
     AllOf::new(probes).expect("invariant: there is at least one probe")
 }
@@ -101,7 +103,8 @@ mod tests {
         let config = builder(SUBSCRIPTION, "web", "westeurope");
         let health = |config: crate::ConfigBuilder| format!("{:?}", platform(&config.build().unwrap()).health);
         assert!(!health(config.clone()).contains("HttpProbe"), "{}", health(config.clone()));
-        assert!(health(config.clone().health_path("/health")).contains("HttpProbe"));
+        let with_path = health(config.clone().health_path("/health"));
+        assert!(with_path.contains("HttpProbe") && with_path.contains("status: 200..=200"), "{with_path}");
         assert!(health(config).contains("ScaleSetHealthProbe"));
     }
 }

@@ -177,7 +177,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// The path that answers with 2xx on an instance that can serve. Without it, what the platform finds is all that is looked at.
+    /// The path that answers with 200 on an instance that can serve. No other answer will do, not even 204: the
+    /// [application health extension](https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-health-extension) takes every
+    /// other one for ill, and repairs replace who is. Without the path, what the platform finds is all that is looked at.
     pub fn health_path(mut self, path: impl Into<String>) -> Self {
         self.0.health_path = Some(path.into());
         self
