@@ -50,6 +50,10 @@ impl FleetMetric {
     ///
     /// A minute in which nothing was counted at all is silence. One in which only the part is missing has none of it. The aggregation
     /// of both should be [`Total`](Aggregation::Total) or [`Count`](Aggregation::Count).
+    ///
+    /// **A part that is declared wrongly looks like a part of which there is none.** Of a dimension that never has the value that was named, Azure Monitor tells
+    /// an empty series and no error, so that a ratio of failures is 0 in every minute and every release passes. See a value other than 0 once before you
+    /// rely on it.
     pub fn ratio(part: FleetSeries, whole: FleetSeries) -> Self {
         Self(Kind::Ratio { part, whole })
     }
