@@ -1,4 +1,6 @@
-//! What is said between a builder and us: by managed run commands, which need no way in.
+//! What is said between a builder and us: by managed run commands, which need no way in. To tell what has come of them they need
+//! [a way out to Azure](https://learn.microsoft.com/azure/virtual-machines/linux/run-command#restrictions), port 443: the vendor says so, and it was not
+//! tried.
 //!
 //! The recipe itself is run by cloud-init, as custom data, whose size is documented; and it must not run under Azure's agent, all of
 //! whose traces are taken away at the end. One command waits for what the build says, which is in memory only. When that was heard, another

@@ -71,7 +71,8 @@ pub(crate) const BUILDS: Builds = Builds {
 /// any call for the service that builds ends it once nobody can need it any more, eight hours and the deadline after its start at the latest. When nobody
 /// comes back at all it switches itself off some hours after its start, and stays; a machine that is off in this way is still paid for.
 ///
-/// A recipe must not restart the machine, and must leave cloud-init and Azure's agent in place.
+/// A recipe must not restart the machine, and must leave cloud-init and Azure's agent in place. The [subnet](crate::ImageSettings::subnet) of builders
+/// needs a way out to Azure, port 443 of the service tag `AzureCloud`: without one, nothing of what they say is heard.
 ///
 /// The base image needs systemd, cloud-init, Azure's agent, and curl and awk, with which a service reads its secrets at each start. It must need no
 /// [plan](https://learn.microsoft.com/azure/virtual-machines/marketplace-images). No extension of a policy may be in the way of making a pattern of it.

@@ -55,6 +55,10 @@ impl ImageSettings {
 
     /// The subnet that images are built in, from where the scripts of recipes reach what they fetch; the fleet's unless said otherwise. Its id
     /// from `/subscriptions/` on. Nothing connects to the builder, which has no public address.
+    ///
+    /// It needs a way out to Azure, port 443 of the service tag `AzureCloud`, even where no script fetches anything: without one,
+    /// [run commands](https://learn.microsoft.com/azure/virtual-machines/linux/run-command#restrictions) run and what they say is not heard, so that each build
+    /// ends at its deadline. So the vendor says; it was not tried.
     pub fn subnet(mut self, id: impl Into<String>) -> Self {
         self.subnet = Some(id.into());
         self
