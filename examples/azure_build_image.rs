@@ -5,13 +5,16 @@
 //!
 //!     cargo run --features azure --example azure_build_image -- --emulator
 //!
-//! Against a resource group of yours, where it starts a machine and makes an image in a gallery that is there:
+//! Against a resource group of yours, where it starts a machine and makes an image in a gallery that is there. The machine needs a way out of its subnet to
+//! port 443 of the service tag `AzureCloud`, by which it says how it went:
 //!
 //!     az login
 //!     export AZURE_TOKEN_CREDENTIALS=dev IMMUTABLE_AZURE_SUBSCRIPTION=... IMMUTABLE_AZURE_RESOURCE_GROUP=...
 //!     export IMMUTABLE_AZURE_LOCATION=westeurope IMMUTABLE_AZURE_VM_SIZE=Standard_D2s_v5 IMMUTABLE_AZURE_SUBNET=/subscriptions/...
 //!     export IMMUTABLE_AZURE_GALLERY=/subscriptions/.../providers/Microsoft.Compute/galleries/...
 //!     cargo run --features azure --example azure_build_image -- <service> <version> debian:debian-12:12-gen2:...
+//!
+//! What is made of the image answers on port 8080.
 
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 
@@ -62,7 +65,7 @@ async fn build(arguments: &[String], builder: GalleryImageBuilder) -> Result<(),
         base: Some(GalleryImageBuilder::base(base)?),
         layers: vec![
             Layer::Files(vec![file("start_server.sh", "start", true), file("index.html", "site/index.html", false)]),
-            // Nothing is fetched, so that a subnet without a way out does: images for Azure have Python.
+            // Nothing is fetched, so that a way out to Azure alone does: images for Azure have Python.
             Layer::Script("python3 -c 'import http.server'\n".to_owned()),
         ],
         command: vec!["start".to_owned()],

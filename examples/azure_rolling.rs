@@ -9,11 +9,14 @@
 //!     az login
 //!     export AZURE_TOKEN_CREDENTIALS=dev IMMUTABLE_AZURE_SUBSCRIPTION=... IMMUTABLE_AZURE_RESOURCE_GROUP=... IMMUTABLE_AZURE_LOCATION=westeurope
 //!     export IMMUTABLE_AZURE_ZONES=1,2,3 IMMUTABLE_AZURE_VM_SIZE=Standard_B2s IMMUTABLE_AZURE_SUBNET=/subscriptions/.../subnets/<subnet>
-//!     export IMMUTABLE_AZURE_HEALTH_PATH=/ IMMUTABLE_AZURE_ROUTES=/subscriptions/.../loadBalancers/<balancer>/backendAddressPools/<pool>
+//!     export IMMUTABLE_AZURE_PORT=8080 IMMUTABLE_AZURE_HEALTH_PATH=/
+//!     export IMMUTABLE_AZURE_ROUTES=/subscriptions/.../loadBalancers/<balancer>/backendAddressPools/<pool>
 //!     cargo run --features azure --example azure_rolling -- <service> <instances> <image>...
 //!
 //! An image is named by its id, `/subscriptions/.../galleries/<gallery>/images/<definition>/versions/<version>`, and each is rolled out over the one
-//! before. All variables: `immutable_azure::Config::from_env`.
+//! before. Those that `azure_build_image` makes answer on port 8080, which is not the one that is asked unless `IMMUTABLE_AZURE_PORT` says so; the rule of
+//! the balancer and its probe have to lead there as well. With a health path, each instance is also asked at its private address from where this runs: run it
+//! where the subnet can be reached, or leave `IMMUTABLE_AZURE_HEALTH_PATH` out. All variables: `immutable_azure::Config::from_env`.
 
 #![allow(clippy::print_stdout, reason = "it talks to a person")]
 
