@@ -29,6 +29,10 @@ pub struct Options {
     pub run_time: Duration,
     /// How long a second of the API lasts, such as one of a `gracePeriod`.
     pub second: Duration,
+    /// Whether a gateway takes those for bad who are new behind a rule until the interval of its probe has passed: `"A backend server is marked as
+    /// unhealthy by default until a successful probe response is received"`,
+    /// <https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview>.
+    pub probes_take_time: bool,
     /// Whether machines that a scale set could not make are there all the same, as failed ones, until they are deleted: Azure
     /// keeps some and drops others, <https://learn.microsoft.com/azure/virtual-machine-scale-sets/resilient-vm-create-delete>.
     pub keeps_failed: bool,
@@ -58,6 +62,7 @@ impl Default for Options {
             health_time: Duration::from_millis(100),
             run_time: Duration::from_millis(50),
             second: Duration::from_millis(10),
+            probes_take_time: true,
             keeps_failed: false,
             list_lag: Duration::ZERO,
             page: 2,

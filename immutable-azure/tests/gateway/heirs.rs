@@ -43,7 +43,7 @@ async fn what_was_said_of_who_had_the_address_before_is_not_said_of_the_new_memb
     stand.once("heir", &wanted, &version).await.unwrap();
     let member = std::slice::from_ref(&heir);
     assert_eq!(told(&stand.observe().await).members, all(&[member], Registering));
-    assert_eq!(stand.settled().await.members, all(&[member], Unhealthy));
+    assert_eq!(stand.probed().await.members, all(&[member], Unhealthy));
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn nor_when_another_process_has_put_it_there() {
     other.apply(&cx("other"), &stand.route, &wanted, &version).await.unwrap();
     let member = std::slice::from_ref(&heir);
     assert_eq!(told(&stand.observe().await).members, all(&[member], Registering));
-    assert_eq!(stand.settled().await.members, all(&[member], Unhealthy));
+    assert_eq!(stand.probed().await.members, all(&[member], Unhealthy));
 }
 
 #[tokio::test]

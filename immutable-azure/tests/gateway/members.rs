@@ -82,10 +82,51 @@ async fn an_unhealthy_member_is_shown_and_gets_no_share() {
     stand.fake.set_ill(&machine(&new[0].instance), true);
     stand.apply(&to("web-1", &[&old, &new])).await.unwrap();
     let members = vec![(old[0].instance.to_string(), Healthy), (new[0].instance.to_string(), Unhealthy)];
-    assert_eq!(stand.settled().await, Told { split: "web-1 100 %".to_owned(), members });
+    assert_eq!(stand.probed().await, Told { split: "web-1 100 %".to_owned(), members });
     stand.fake.set_ill(&machine(&old[0].instance), true);
     let members = all(&[&old, &new], Unhealthy);
     assert_eq!(stand.settled().await, Told { split: "web-1 50 %, web-2 50 %".to_owned(), members });
+}
+
+#[tokio::test]
+async fn who_is_not_probed_yet_is_not_bad() {
+    let stand = Stand::by_members();
+    let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);
+    stand.apply(&to("web-1", &[&old])).await.unwrap();
+    assert_eq!(stand.probed().await.members, all(&[&old], Healthy));
+    stand.fake.set(|options| options.second = Duration::from_secs(1));
+    let (wanted, version) = (to("web-2", &[&new]), stand.observe().await.version);
+    stand.once("switch", &wanted, &version).await.unwrap();
+    let members = vec![(old[0].instance.to_string(), Healthy), (new[0].instance.to_string(), Registering)];
+    assert_eq!(sorted(stand.settled().await.members), sorted(members));
+    let found = loop {
+        if stand.once("switch", &wanted, &version).await.unwrap() == Progress::Done(()) {
+            break stand.settled().await.members;
+        }
+        stand.answering();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(found, all(&[&new], Healthy));
+}
+
+#[tokio::test]
+async fn nobody_who_is_good_goes_as_long_as_nobody_who_stays_is() {
+    let stand = Stand::by_members();
+    let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);
+    stand.apply(&to("web-1", &[&old])).await.unwrap();
+    stand.fake.set_ill(&machine(&new[0].instance), true);
+    let (wanted, version) = (to("web-2", &[&new]), stand.observe().await.version);
+    stand.once("switch", &wanted, &version).await.unwrap();
+    let members = vec![(old[0].instance.to_string(), Healthy), (new[0].instance.to_string(), Unhealthy)];
+    assert_eq!(sorted(stand.probed().await.members), sorted(members));
+    for _ in 0..10 {
+        let waits = stand.once("switch", &wanted, &version).await.unwrap();
+        assert!(matches!(waits, Progress::Pending { .. }), "{waits:?}");
+    }
+    assert!(stand.pools()["web"].contains(&ips(&old)[0]));
+    stand.fake.set_ill(&machine(&new[0].instance), false);
+    while stand.once("switch", &wanted, &version).await.unwrap() != Progress::Done(()) {}
+    assert_eq!(stand.settled().await.members, all(&[&new], Healthy));
 }
 
 #[tokio::test]

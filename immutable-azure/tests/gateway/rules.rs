@@ -2,7 +2,7 @@
 
 use immutable_azure::RoutingRuleSwitch;
 use immutable_core::model::{Split, Weight};
-use immutable_core::provider::MemberHealth::{Draining, Healthy, Untold};
+use immutable_core::provider::MemberHealth::{Draining, Healthy, Unhealthy, Untold};
 use immutable_core::provider::{Assignment, ErrorKind, Progress, SwitchKind};
 use serde_json::json;
 
@@ -63,6 +63,35 @@ async fn a_rule_is_led_to_a_pool_when_the_gateway_has_found_it_good() {
     while stand.once("x", &wanted, &version).await.unwrap() != Progress::Done(()) {}
     assert_ne!(stand.led_to(), "web");
     assert!(stand.calls(ON_DEMAND) > 0);
+}
+
+#[tokio::test]
+async fn who_was_found_good_before_stays_so_until_the_gateway_has_probed_the_pool() {
+    let stand = Stand::by_rule();
+    // It never gets round to it.
+    stand.fake.set(|options| options.second = crate::stand::HOUR);
+    let members = stand.fleet("web-1", 1).await;
+    stand.apply(&to("web-1", &[&members])).await.unwrap();
+    assert_eq!(stand.settled().await.members, all(&[&members], Healthy));
+    assert_eq!(stand.probed().await.members, all(&[&members], Unhealthy));
+}
+
+#[tokio::test]
+async fn a_rule_stays_with_who_is_good_as_long_as_nobody_of_the_other_fleet_is() {
+    let stand = Stand::by_rule();
+    let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);
+    stand.apply(&to("web-1", &[&old])).await.unwrap();
+    let machine = format!("Microsoft.Compute/virtualMachines/{}", new[0].instance);
+    stand.fake.set_ill(&machine, true);
+    let (wanted, version) = (to("web-2", &[&old, &new]), stand.observe().await.version);
+    for _ in 0..10 {
+        let waits = stand.once("switch", &wanted, &version).await.unwrap();
+        assert!(matches!(waits, Progress::Pending { .. }), "{waits:?}");
+    }
+    assert_eq!(stand.led_to(), pool_of(&stand, "web-1").unwrap());
+    stand.fake.set_ill(&machine, false);
+    while stand.once("switch", &wanted, &version).await.unwrap() != Progress::Done(()) {}
+    assert_eq!(stand.led_to(), pool_of(&stand, "web-2").unwrap());
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(crate) const PUT: &str = "PUT Microsoft.Network/applicationGateways";
 pub(crate) const HEALTH: &str = "POST Microsoft.Network/applicationGateways/backendhealth";
 pub(crate) const ON_DEMAND: &str = "POST Microsoft.Network/applicationGateways/getBackendHealthOnDemand";
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
+/// How long the gateway takes until it knows a member, by the settings of its probe.
+const PROBED_WITHIN: Duration = Duration::from_millis(2050);
 const IMAGE: &str = "Microsoft.Compute/galleries/golden/images/web/versions/1.0.0";
 pub(crate) const TOKEN: &str = "hunter2-access-token";
 
@@ -74,6 +76,7 @@ impl Stand {
             boot_time: zero,
             stop_time: zero,
             health_time: zero,
+            second: zero,
             ..Options::default()
         });
         fake.put(IMAGE, json!({}));
@@ -136,6 +139,13 @@ impl Stand {
             self.observe().await;
         }
         told(&self.observe().await)
+    }
+
+    /// The same when the gateway has had the time to probe everybody.
+    pub(crate) async fn probed(&self) -> Told {
+        self.observe().await;
+        tokio::time::sleep(PROBED_WITHIN).await;
+        self.settled().await
     }
 
     /// One call of `apply`.
@@ -298,7 +308,7 @@ fn gateway(fake: &Fake) -> Value {
                 { "name": "other", "properties": { "backendAddresses": [{ "ipAddress": "10.9.9.8" }] } },
             ],
             "probes": [{ "name": "web", "properties": {
-                "protocol": "Http", "path": "/health", "interval": 5, "timeout": 4, "unhealthyThreshold": 2,
+                "protocol": "Http", "path": "/health", "interval": 1, "timeout": 1, "unhealthyThreshold": 2,
                 "pickHostNameFromBackendHttpSettings": true,
             } }],
             "backendHttpSettingsCollection": [

@@ -22,9 +22,14 @@ pub(crate) struct Requests {
     held: Option<Held>,
     /// What is still in use of balancers that are being changed.
     in_use: BTreeMap<String, Value>,
+    /// Since when gateways probe whom: by the gateway, of each pool, settings and address; nothing for since ever.
+    pub(super) probed: BTreeMap<String, Probed>,
     /// Which endpoint of a profile each client was told, and until when it believes that.
     told: BTreeMap<(String, u64), (Duration, String)>,
 }
+
+/// Since when a gateway probes whom: pool, settings and address.
+pub(super) type Probed = BTreeMap<(String, String, String), Option<Duration>>;
 
 /// A request in flight.
 #[derive(Debug)]

@@ -134,9 +134,21 @@ pub(crate) struct Opinion {
     /// No answer in here is about an earlier time.
     pub(super) as_of: Timestamp,
     /// By the fleet, or for all fleets together.
-    of: BTreeMap<Option<FleetId>, Told>,
+    of: BTreeMap<Option<FleetId>, About>,
     /// Since when members are known: what was asked before may be about who had their addresses then.
     since: Since,
+    /// How long the gateway takes until it knows a member that it probes by itself.
+    probed_within: Duration,
+}
+
+/// What it thinks of those in one pool.
+#[derive(Debug)]
+struct About {
+    told: Told,
+    /// What was found on demand before the pool was in use, and when, as long as the gateway may not have probed it by itself.
+    before: Option<(Looks, Timestamp)>,
+    /// Since when the pool is known to be in use; nothing as long as it is not.
+    in_use: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -149,31 +161,18 @@ enum Told {
     Answer(Looks, Timestamp, bool),
 }
 
-impl Told {
-    /// Takes for good whom an answer of this time says to be, and this one does not. Whether there is any.
-    fn takes(&mut self, (before, found): (Timestamp, Looks)) -> bool {
-        let (mut looks, at) = match self {
-            Self::Answer(looks, at, _) => (std::mem::take(looks), (*at).min(before)),
-            Self::Not | Self::Never => (Looks::new(), before),
-        };
-        let found = found.into_iter().filter(|(address, seen)| *seen == Seen::Good && looks.get(address) != Some(seen));
-        let found: Vec<_> = found.collect();
-        let any = !found.is_empty();
-        looks.extend(found);
-        if any || matches!(self, Self::Answer(..)) {
-            *self = Self::Answer(looks, at, false);
-        }
-        any
-    }
-}
-
 impl Opinion {
     /// Asks about all members of a route.
     ///
     /// # Errors
     /// Why the gateway could not be asked. That it has not answered yet is none.
     pub(super) async fn ask(config: &Config, operation: &'static str, state: &State) -> Result<Self, ProviderError> {
-        let mut opinion = Self { as_of: Timestamp::now(), of: BTreeMap::new(), since: state.since.clone() };
+        let mut opinion = Self {
+            as_of: Timestamp::now(),
+            of: BTreeMap::new(),
+            since: state.since.clone(),
+            probed_within: probed_within(state),
+        };
         if state.fleets.values().all(std::collections::BTreeSet::is_empty) {
             return Ok(opinion);
         }
@@ -197,24 +196,25 @@ impl Opinion {
         pool: &str,
     ) -> Result<(), ProviderError> {
         let is_probed = state.document.uses().iter().any(|(used, _)| same(name(used), pool));
+        // Others are in use by other rules, and since when is not known here.
+        let in_use = if same(pool, &state.pool) { state.led_to.in_effect } else { Some(Timestamp::MIN) };
         let answered = if is_probed {
             ask_all(config, operation, state.document.id()).await
         } else if let Some(question) = on_demand(state, pool) {
             config.questions.ask(&config.clients, operation, &topic(state, pool), question).await
         } else {
             // Nothing leads there, and nothing says how it would be probed.
-            self.of.insert(fleet.cloned(), Told::Never);
+            self.of.insert(fleet.cloned(), About { told: Told::Never, before: None, in_use });
             return Ok(());
         };
         let asked = answered.as_ref().ok().map(|answered| answered.as_of);
-        let mut told = match answered {
+        let told = match answered {
             Ok(answered) => {
                 self.as_of = self.as_of.min(answered.as_of);
                 let looks = if is_probed {
                     pool_looks(&answered, operation, Some(pool))?
                 } else {
-                    let answer: OnDemand = answered.json(operation)?;
-                    looks(answer.settings.as_slice())
+                    looks_on_demand(&answered, operation)?
                 };
                 Told::Answer(looks, answered.as_of, !is_probed)
             }
@@ -225,58 +225,63 @@ impl Opinion {
                 _ => return Err(error),
             },
         };
-        if is_probed && let Some(found) = found_before(config, operation, state, (pool, asked))? {
-            let before = found.0;
-            if told.takes(found) {
-                self.as_of = self.as_of.min(before);
-            }
-        }
-        self.of.insert(fleet.cloned(), told);
+        let is_over = self.is_probed(in_use, asked.unwrap_or_else(Timestamp::now));
+        let before = config.questions.kept(&topic(state, pool)).filter(|_| is_probed && !is_over);
+        let before = before.and_then(|answered| Some((looks_on_demand(&answered, operation).ok()?, answered.as_of)));
+        self.of.insert(fleet.cloned(), About { told, before, in_use });
         Ok(())
     }
 
-    /// What the gateway thinks of a member that is in.
+    /// Whether the gateway knows at a time, by its own probes, what is in use since another one.
+    fn is_probed(&self, since: Option<Timestamp>, at: Timestamp) -> bool {
+        let until = since.and_then(|since| since.checked_add(self.probed_within).ok());
+        until.is_some_and(|until| until <= at)
+    }
+
+    /// What the gateway thinks of a member that is in. It takes those for bad whom it has not probed yet, or says nothing of them.
     pub(super) fn of(&self, fleet: &FleetId, address: IpAddr) -> MemberHealth {
-        let told = self.of.get(&Some(fleet.clone())).or_else(|| self.of.get(&None));
-        let since = self.since.get(&(fleet.clone(), address));
-        match told {
-            None | Some(Told::Not) => MemberHealth::Registering,
-            Some(Told::Never) => MemberHealth::Untold,
-            Some(Told::Answer(_, as_of, _)) if since.is_none_or(|since| as_of < since) => MemberHealth::Registering,
-            Some(Told::Answer(looks, _, on_demand)) => match looks.get(&address) {
+        let about = self.of.get(&Some(fleet.clone())).or_else(|| self.of.get(&None));
+        let (Some(about), Some(seen)) = (about, self.since.get(&(fleet.clone(), address))) else {
+            return MemberHealth::Registering;
+        };
+        let of_before = about.before.as_ref().filter(|(_, as_of)| *as_of >= seen.since);
+        let otherwise = match of_before.and_then(|(looks, _)| looks.get(&address)) {
+            Some(Seen::Good) => MemberHealth::Healthy,
+            _ => MemberHealth::Registering,
+        };
+        match &about.told {
+            Told::Never => MemberHealth::Untold,
+            Told::Answer(looks, as_of, on_demand) if *as_of >= seen.since => match looks.get(&address) {
                 Some(Seen::Good) => MemberHealth::Healthy,
-                Some(Seen::Bad) => MemberHealth::Unhealthy,
+                Some(Seen::Bad) if *on_demand => MemberHealth::Unhealthy,
                 None if *on_demand && !looks.is_empty() => MemberHealth::Registering,
                 Some(Seen::Open) | None if *on_demand => MemberHealth::Untold,
-                Some(Seen::Open) | None => MemberHealth::Registering,
+                Some(Seen::Bad) if self.is_probed(about.in_use, *as_of) && self.is_probed(seen.in_effect, *as_of) => {
+                    MemberHealth::Unhealthy
+                }
+                Some(Seen::Bad | Seen::Open) | None => otherwise,
             },
+            Told::Not | Told::Answer(..) => otherwise,
         }
     }
 }
 
-/// What was found on demand before a rule led to a pool, and when: it holds until the gateway has had the time to probe the pool by itself. Before that
-/// it takes members for bad, or says nothing of them. `in_use`: the time of its answer about what it probes by itself.
-fn found_before(
-    config: &Config,
-    operation: &'static str,
-    state: &State,
-    (pool, in_use): (&str, Option<Timestamp>),
-) -> Result<Option<(Timestamp, Looks)>, ProviderError> {
-    let Some(answered) = config.questions.last(&topic(state, pool)) else { return Ok(None) };
-    if in_use.is_some_and(|asked| asked > answered.as_of + probed_within(state)) {
-        return Ok(None);
-    }
+/// What an answer on demand says.
+fn looks_on_demand(answered: &Answered, operation: &'static str) -> Result<Looks, ProviderError> {
     let answer: OnDemand = answered.json(operation)?;
-    Ok(Some((answered.as_of, looks(answer.settings.as_slice()))))
+    Ok(looks(answer.settings.as_slice()))
 }
 
 /// How long the gateway takes until it knows a member that it probes by itself. Without a probe of its own
 /// [twice 30 seconds](https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview#default-health-probe).
 fn probed_within(state: &State) -> Duration {
-    let settings = state.route.settings(&state.document);
-    let probe = settings.first().and_then(|settings| probe(state, settings));
-    let seconds = |field: &str| probe.and_then(|probe| probe["properties"][field].as_u64()).unwrap_or(30);
-    Duration::from_secs(seconds("interval") + seconds("timeout"))
+    let of = |settings: &Value| {
+        let probe = probe(state, settings);
+        let seconds = |field: &str| probe.and_then(|probe| probe["properties"][field].as_u64()).unwrap_or(30);
+        Duration::from_secs(seconds("interval") + seconds("timeout"))
+    };
+    let all = state.route.settings(&state.document).into_iter().map(of);
+    all.max().unwrap_or(Duration::from_mins(1))
 }
 
 /// The name of the question about one pool.
@@ -335,15 +340,27 @@ mod tests {
         }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    /// A member that came at 10, in a pool that is in use since a time, where a probe takes 5 seconds.
+    fn opinion(told: Told, before: Option<(Seen, i64)>, in_use: Option<i64>) -> (Opinion, FleetId, IpAddr) {
+        let (fleet, address): (FleetId, IpAddr) = ("web-1".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let before = before.map(|(seen, as_of)| (Looks::from([(address, seen)]), at(as_of)));
+        let about = About { told, before, in_use: in_use.map(at) };
+        let known = super::super::memory::Seen { since: at(10), in_effect: Some(at(10)) };
+        let since = Since::from([((fleet.clone(), address), known)]);
+        let of = BTreeMap::from([(None, about)]);
+        (Opinion { as_of: at(0), of, since, probed_within: Duration::from_secs(5) }, fleet, address)
+    }
+
+    fn answer(seen: Seen, as_of: i64, on_demand: bool) -> Told {
+        Told::Answer(Looks::from([("10.0.0.1".parse().unwrap(), seen)]), at(as_of), on_demand)
+    }
+
     #[test]
     fn an_answer_from_before_a_member_was_seen_is_about_somebody_else() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let (fleet, address): (FleetId, IpAddr) = ("web-1".parse().unwrap(), "10.0.0.1".parse().unwrap());
-        let of = |seen, as_of, on_demand| {
-            let told = Told::Answer(Looks::from([(address, seen)]), at(as_of), on_demand);
-            let since = Since::from([((fleet.clone(), address), at(10))]);
-            Opinion { as_of: at(as_of), of: BTreeMap::from([(None, told)]), since }
-        };
         for (seen, as_of, on_demand, expected) in [
             (Seen::Good, 9, false, MemberHealth::Registering),
             (Seen::Bad, 9, false, MemberHealth::Registering),
@@ -352,11 +369,32 @@ mod tests {
             (Seen::Bad, 11, true, MemberHealth::Unhealthy),
             (Seen::Open, 11, true, MemberHealth::Untold),
         ] {
-            let opinion = of(seen, as_of, on_demand);
+            let (opinion, fleet, address) = opinion(answer(seen, as_of, on_demand), None, Some(0));
             assert_eq!(opinion.of(&fleet, address), expected, "{seen:?} {as_of} {on_demand}");
             let heir = "web-2".parse().unwrap();
             assert_eq!(opinion.of(&heir, address), MemberHealth::Registering, "whom nobody has seen there");
         }
+    }
+
+    #[test]
+    fn who_is_not_probed_yet_is_not_bad_and_who_was_good_on_demand_stays_good_so_long() {
+        let (good, bad) = (Some((Seen::Good, 11)), Some((Seen::Bad, 11)));
+        for (seen, as_of, in_use, before, expected) in [
+            (Seen::Bad, 14, Some(0), None, MemberHealth::Registering),
+            (Seen::Bad, 15, Some(0), None, MemberHealth::Unhealthy),
+            (Seen::Bad, 99, None, None, MemberHealth::Registering),
+            (Seen::Bad, 99, None, good, MemberHealth::Healthy),
+            (Seen::Bad, 99, None, Some((Seen::Good, 9)), MemberHealth::Registering),
+            (Seen::Bad, 54, Some(50), good, MemberHealth::Healthy),
+            (Seen::Open, 54, Some(50), good, MemberHealth::Healthy),
+            (Seen::Bad, 54, Some(50), bad, MemberHealth::Registering),
+            (Seen::Bad, 55, Some(50), None, MemberHealth::Unhealthy),
+        ] {
+            let (opinion, fleet, address) = opinion(answer(seen, as_of, false), before, in_use);
+            assert_eq!(opinion.of(&fleet, address), expected, "{seen:?} {as_of} {in_use:?} {before:?}");
+        }
+        let (opinion, fleet, address) = opinion(Told::Not, good, None);
+        assert_eq!(opinion.of(&fleet, address), MemberHealth::Healthy);
     }
 
     #[test]

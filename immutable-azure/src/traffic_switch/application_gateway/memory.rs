@@ -20,7 +20,14 @@ use crate::operation::{Handle, Standing};
 pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
 /// Since when members are known.
-pub(super) type Since = BTreeMap<(FleetId, IpAddr), Timestamp>;
+pub(super) type Since = BTreeMap<(FleetId, IpAddr), Seen>;
+
+/// Since when something is known to be there, and since when to be in effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) since: Timestamp,
+    pub(super) in_effect: Option<Timestamp>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Memory(Mutex<Known>);
@@ -40,6 +47,8 @@ struct Members {
     /// The last change of the route that was seen, and those that were sent from here since.
     changes: BTreeSet<String>,
     since: Since,
+    /// The pool that requests go to.
+    pool: Option<(String, Seen)>,
 }
 
 impl Memory {
@@ -64,14 +73,14 @@ impl Memory {
     }
 
     /// Since when the members of a route are known, by this look or by an earlier one. When somebody else has changed the route, all are new: who
-    /// has an address may have left and another one have come.
+    /// has an address may have left and another one have come. And since when the pool is known that requests go to.
     pub(super) fn meet(
         &self,
         route: &str,
-        change: &str,
+        (change, pool): (&str, &str),
         members: impl Iterator<Item = (FleetId, IpAddr)>,
-        now: Timestamp,
-    ) -> Since {
+        (now, is_settled): (Timestamp, bool),
+    ) -> (Since, Seen) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let there = known.members.entry(route.to_owned()).or_default();
         if !there.changes.contains(change) {
@@ -79,9 +88,19 @@ impl Memory {
         }
         there.changes = BTreeSet::from([change.to_owned()]);
         let before = std::mem::take(&mut there.since);
-        let since = |member| (before.get(&member).copied().unwrap_or(now), member);
-        there.since = members.map(since).map(|(since, member)| (member, since)).collect();
-        there.since.clone()
+        let meet = |seen: Option<Seen>| {
+            let mut seen = seen.unwrap_or(Seen { since: now, in_effect: None });
+            seen.in_effect = seen.in_effect.or(is_settled.then_some(now));
+            seen
+        };
+        there.since = members
+            .map(|member| (before.get(&member).copied(), member))
+            .map(|(seen, member)| (member, meet(seen)))
+            .collect();
+        let led_to = there.pool.take().filter(|(known, _)| known.eq_ignore_ascii_case(pool));
+        let led_to = meet(led_to.map(|(_, seen)| seen));
+        there.pool = Some((pool.to_owned(), led_to));
+        (there.since.clone(), led_to)
     }
 
     /// That this change of a route is sent from here.
@@ -133,8 +152,12 @@ mod tests {
         let check = |change: &str, at: i64, expected: &[(&(FleetId, IpAddr), i64)]| {
             let second = |second| Timestamp::from_second(second).unwrap();
             let members = expected.iter().map(|(member, _)| (*member).clone());
-            let expected = expected.iter().map(|(member, at)| ((*member).clone(), second(*at))).collect();
-            assert_eq!(memory.meet("route", change, members, second(at)), expected, "{change} {at}");
+            let expected: BTreeMap<_, _> =
+                expected.iter().map(|(member, at)| ((*member).clone(), second(*at))).collect();
+            let (found, _) = memory.meet("route", (change, "pool"), members, (second(at), true));
+            assert!(found.values().all(|seen| seen.in_effect == Some(seen.since)));
+            let found: BTreeMap<_, _> = found.into_iter().map(|(member, seen)| (member, seen.since)).collect();
+            assert_eq!(found, expected, "{change} {at}");
         };
         check("1", 1, &[(&a, 1)]);
         check("1", 2, &[(&a, 1), (&b, 2)]);
@@ -149,5 +172,25 @@ mod tests {
         // One of somebody else's.
         check("3", 7, &[(&heir, 7), (&b, 7)]);
         check("2", 8, &[(&heir, 8), (&b, 8)]);
+    }
+    #[test]
+    fn what_was_seen_while_the_gateway_changes_is_in_effect_when_it_has_changed() {
+        let memory = Memory::default();
+        let member: (FleetId, IpAddr) = ("web-1".parse().unwrap(), "10.0.0.1".parse().unwrap());
+        let second = |second| Timestamp::from_second(second).unwrap();
+        for (at, pool, is_settled, of_member, of_pool) in [
+            (1, "old", false, (1, None), (1, None)),
+            (2, "old", true, (1, Some(2)), (1, Some(2))),
+            (3, "new", false, (1, Some(2)), (3, None)),
+            (4, "NEW", true, (1, Some(2)), (3, Some(4))),
+            (5, "new", false, (1, Some(2)), (3, Some(4))),
+        ] {
+            let seen = |(since, in_effect): (i64, Option<i64>)| Seen {
+                since: second(since),
+                in_effect: in_effect.map(second),
+            };
+            let found = memory.meet("route", ("1", pool), [member.clone()].into_iter(), (second(at), is_settled));
+            assert_eq!(found, (Since::from([(member.clone(), seen(of_member))]), seen(of_pool)), "{at}");
+        }
     }
 }

@@ -64,12 +64,33 @@ impl Plan {
         Ok(Self { named, joining, leaving })
     }
 
-    /// Whether some members of a fleet are still being looked at and none is good. When all that are in are bad there is nothing to wait for.
-    pub(super) fn is_unready(&self, fleet: &FleetId, opinion: &Opinion) -> bool {
-        let looks = self.named.get(fleet).into_iter().flatten().map(|address| opinion.of(fleet, *address));
-        let looks: Vec<_> = looks.collect();
-        !looks.iter().any(|look| matches!(look, MemberHealth::Healthy | MemberHealth::Untold))
-            && looks.contains(&MemberHealth::Registering)
+    /// Whether others are to go later: not before those of these fleets who stay are good.
+    ///
+    /// A fleet none of whose members is good is waited for as long as one of them is still looked at. And nobody who is good goes as long as nobody of
+    /// those who stay is.
+    pub(super) fn unready<'b>(
+        &self,
+        staying: &[&'b FleetId],
+        going: &BTreeMap<&FleetId, &BTreeSet<IpAddr>>,
+        opinion: &Opinion,
+    ) -> Option<&'b FleetId> {
+        let is_good = |health: MemberHealth| matches!(health, MemberHealth::Healthy | MemberHealth::Untold);
+        let looks = |fleet: &FleetId| -> Vec<MemberHealth> {
+            self.named.get(fleet).into_iter().flatten().map(|address| opinion.of(fleet, *address)).collect()
+        };
+        let is_open = |fleet: &&&FleetId| {
+            let looks = looks(fleet);
+            !looks.iter().any(|health| is_good(*health)) && looks.contains(&MemberHealth::Registering)
+        };
+        if let Some(fleet) = staying.iter().find(is_open) {
+            return Some(fleet);
+        }
+        let nobody_is_good = !staying.iter().flat_map(|fleet| looks(fleet)).any(is_good);
+        let goes_though_good = || {
+            let mut going = going.iter().flat_map(|(fleet, all)| all.iter().map(move |address| (*fleet, *address)));
+            going.any(|(fleet, address)| is_good(opinion.of(fleet, address)))
+        };
+        staying.first().copied().filter(|_| nobody_is_good && goes_though_good())
     }
 }
 

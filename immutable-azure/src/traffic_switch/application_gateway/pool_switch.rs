@@ -102,7 +102,8 @@ impl TrafficSwitch for GatewayPoolSwitch {
             change.join(&plan.joining);
         } else if !plan.leaving.is_empty() {
             let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
-            if let Some(fleet) = plan.named.keys().find(|fleet| plan.is_unready(fleet, &opinion)) {
+            let staying: Vec<&FleetId> = plan.named.keys().collect();
+            if let Some(fleet) = plan.unready(&staying, &plan.leaving.iter().collect(), &opinion) {
                 return Ok(call::until_good(fleet));
             }
             change.leave(&plan.leaving, now)?;

@@ -1,5 +1,6 @@
 //! Blue-green by the pool that a rule leads to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -109,14 +110,23 @@ impl TrafficSwitch for RoutingRuleSwitch {
         }
         if let Some(pool) = leads {
             if let Some(fleet) = wanted {
+                let led_to = state.fleet_of(&state.pool);
+                let going = led_to.iter().filter_map(|fleet| Some((fleet, state.fleets.get(fleet)?))).collect();
                 let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
-                if plan.is_unready(fleet, &opinion) {
+                if let Some(fleet) = plan.unready(&[fleet], &going, &opinion) {
                     return Ok(call::until_good(fleet));
                 }
             }
             return call.write(change, Some(&pool)).await;
         }
         if !plan.leaving.is_empty() {
+            // Only who leaves the fleet that has the traffic is missed.
+            if let Some((fleet, going)) = wanted.and_then(|fleet| Some((fleet, plan.leaving.get(fleet)?))) {
+                let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
+                if let Some(fleet) = plan.unready(&[fleet], &BTreeMap::from([(fleet, going)]), &opinion) {
+                    return Ok(call::until_good(fleet));
+                }
+            }
             change.leave(&plan.leaving, now)?;
         } else if state.is_settled() {
             return Ok(Progress::Done(()));

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::claim::Claim;
 use super::document::Document;
 use super::health::Opinion;
-use super::memory::{self, Memory, Since};
+use super::memory::{self, Memory, Seen, Since};
 use super::names;
 use super::route::{Part, Route};
 use crate::operation::Standing;
@@ -37,6 +37,8 @@ pub(super) struct State {
     in_effect: BTreeMap<String, Timestamp>,
     /// Since when those who are in are known.
     pub(super) since: Since,
+    /// Since when requests are known to go to the pool.
+    pub(super) led_to: Seen,
 }
 
 /// Those who left a fleet at the same time.
@@ -84,10 +86,13 @@ impl State {
         let changes: Vec<String> = out.iter().map(|out| out.pool.clone()).chain([claim.to_string()]).collect();
         let now = Timestamp::now();
         let in_effect = memory.look(route.id.as_str(), &changes, &document, now);
-        let mut state = Self { route, document, claim, pool, fleets, out, in_effect, since: Since::new() };
+        let led_to = Seen { since: now, in_effect: None };
+        let mut state = Self { route, document, claim, pool, fleets, out, in_effect, since: Since::new(), led_to };
         let registered = state.registered().into_iter();
         let members = registered.flat_map(|(fleet, all)| all.into_iter().map(|address| (fleet.clone(), address)));
-        state.since = memory.meet(state.route.id.as_str(), &state.claim.to_string(), members, now);
+        let (change, is_settled) = (state.claim.to_string(), state.is_settled());
+        (state.since, state.led_to) =
+            memory.meet(state.route.id.as_str(), (&change, &state.pool), members, (now, is_settled));
         Ok(state)
     }
 

@@ -1,12 +1,15 @@
 //! Application gateways: backend pools, rules, and how the backends are.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{check_references, complete_parts, is_named};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::resources::{machines, requests};
+use crate::resources::requests::{self, Probed};
+use crate::resources::machines;
 use crate::route::What;
 use crate::world::{Outcome, World, key};
 
@@ -54,7 +57,12 @@ pub(in crate::resources) fn handle(world: &mut World, call: &Call) -> Result<Ans
             super::check_location(world, &call.body)?;
             let mut gateway = call.body.clone();
             keep_secrets(world.get(call.id()), &mut gateway)?;
-            super::write(world, call, gateway, complete).map(without_secrets)
+            note_probed(world, call.id(), None);
+            let answer = super::write(world, call, gateway, complete)?;
+            let id = call.id().to_owned();
+            // Behind the end of the operation.
+            world.after(world.options.operation_time, move |world| note_probed(world, &id, Some(world.now())));
+            Ok(without_secrets(answer))
         }
         _ => super::handle(world, call, complete).map(without_secrets),
     }
@@ -157,8 +165,69 @@ fn on_demand(world: &mut World, call: &Call) -> Result<Answer, Failure> {
     Ok(world.accepted(call, &operation))
 }
 
+/// Notes who is probed from now on, or since ever, of those who were not yet.
+fn note_probed(world: &mut World, id: &str, since: Option<Duration>) {
+    let Some(gateway) = requests::balancer(world, id) else { return };
+    let mut probed = Probed::new();
+    for (pool, settings) in uses(gateway) {
+        let pools = gateway["properties"]["backendAddressPools"].as_array().into_iter().flatten();
+        for found in pools.filter(|one| one["id"].as_str().is_some_and(|id| key(id) == pool)) {
+            for address in found["properties"]["backendAddresses"].as_array().into_iter().flatten() {
+                probed.insert((pool.clone(), settings.clone(), text(address).to_owned()), since);
+            }
+        }
+    }
+    let known = world.requests.probed.entry(key(id)).or_default();
+    for (one, since) in &mut probed {
+        *since = known.get(one).copied().unwrap_or(*since);
+    }
+    *known = probed;
+}
+
+/// Whether the gateway has had the time to probe an address.
+fn is_probed(world: &World, gateway: &Value, (pool, settings): (&str, &str), address: &str) -> bool {
+    let id = gateway["id"].as_str().unwrap_or_default();
+    let one = (pool.to_owned(), settings.to_owned(), address.to_owned());
+    let since = world.requests.probed.get(&key(id)).and_then(|probed| *probed.get(&one)?);
+    let Some(since) = since.filter(|_| world.options.probes_take_time) else { return true };
+    let part = |list: &str, id: &str| {
+        let mut all = gateway["properties"][list].as_array().into_iter().flatten();
+        all.find(|one| one["id"].as_str().is_some_and(|own| key(own) == key(id)))
+    };
+    let settings = part("backendHttpSettingsCollection", settings);
+    let probe = settings.and_then(|settings| part("probes", settings["properties"]["probe"]["id"].as_str()?));
+    let interval = probe.and_then(|probe| probe["properties"]["interval"].as_u64()).unwrap_or(30);
+    world.now() >= since + world.options.second * u32::try_from(interval).unwrap_or(u32::MAX)
+}
+
 /// How the servers of the pools are that rules lead to, by the settings that the rules use.
 fn looked(world: &World, gateway: &Value) -> Value {
+    let uses = uses(gateway);
+    let mut pools = Vec::new();
+    for pool in gateway["properties"]["backendAddressPools"].as_array().into_iter().flatten() {
+        let here = uses.iter().filter(|(used, _)| pool["id"].as_str().is_some_and(|id| key(id) == *used));
+        let servers = |used: &str, settings: &str| -> Vec<Value> {
+            let look = |address| match is_probed(world, gateway, (used, settings), text(address)) {
+                true => server(world, address),
+                false => json!({ "address": text(address), "health": "Unhealthy" }),
+            };
+            pool["properties"]["backendAddresses"].as_array().into_iter().flatten().map(look).collect()
+        };
+        let settings: Vec<Value> = here
+            .map(|(used, settings)| {
+                json!({ "backendHttpSettings": { "id": settings }, "servers": servers(used, settings) })
+            })
+            .collect();
+        if !settings.is_empty() {
+            pools
+                .push(json!({ "backendAddressPool": { "id": pool["id"] }, "backendHttpSettingsCollection": settings }));
+        }
+    }
+    json!({ "backendAddressPools": pools })
+}
+
+/// Which pools rules lead to, and by which settings: the ids of both in small letters.
+fn uses(gateway: &Value) -> Vec<(String, String)> {
     let properties = &gateway["properties"];
     let mut uses: Vec<(String, String)> = Vec::new();
     let rules = properties["requestRoutingRules"].as_array().into_iter().flatten();
@@ -176,18 +245,7 @@ fn looked(world: &World, gateway: &Value) -> Value {
             uses.push((pool, settings));
         }
     }
-    let mut pools = Vec::new();
-    for pool in properties["backendAddressPools"].as_array().into_iter().flatten() {
-        let here = uses.iter().filter(|(used, _)| pool["id"].as_str().is_some_and(|id| key(id) == *used));
-        let settings: Vec<Value> = here
-            .map(|(_, settings)| json!({ "backendHttpSettings": { "id": settings }, "servers": servers(world, pool) }))
-            .collect();
-        if !settings.is_empty() {
-            pools
-                .push(json!({ "backendAddressPool": { "id": pool["id"] }, "backendHttpSettingsCollection": settings }));
-        }
-    }
-    json!({ "backendAddressPools": pools })
+    uses
 }
 
 fn servers(world: &World, pool: &Value) -> Vec<Value> {
@@ -197,7 +255,11 @@ fn servers(world: &World, pool: &Value) -> Vec<Value> {
 
 /// One server. The second generation of gateways uses words that the reference does not list.
 fn server(world: &World, address: &Value) -> Value {
-    let address = address["ipAddress"].as_str().or(address["fqdn"].as_str()).unwrap_or_default();
+    let address = text(address);
     let health = if machines::answers(world, address) { "Healthy" } else { "Unhealthy" };
     json!({ "address": address, "health": health })
+}
+
+fn text(address: &Value) -> &str {
+    address["ipAddress"].as_str().or(address["fqdn"].as_str()).unwrap_or_default()
 }
