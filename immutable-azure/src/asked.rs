@@ -24,8 +24,8 @@ use crate::Clients;
 use crate::client::{Answer, Failure, Request};
 use crate::error::unseen;
 
-/// How old an answer may be. Gateways answer after a few seconds, and probe their members every 30 seconds unless told otherwise.
-const OLDEST: Duration = Duration::from_mins(1);
+/// How old an answer may be, counted from its question. Gateways answer after a few seconds, sometimes after half a minute and more; until then the one before counts.
+const OLDEST: Duration = Duration::from_mins(3);
 
 /// When to look again for an answer, if Azure does not say.
 const SOON: Duration = Duration::from_secs(2);

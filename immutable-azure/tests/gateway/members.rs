@@ -243,6 +243,14 @@ async fn a_member_is_registering_until_the_gateway_has_answered() {
     let later = stand.observe().await;
     assert_eq!(told(&later).members, all(&[&members], Healthy));
     assert!(later.as_of >= now && later.as_of <= jiff::Timestamp::now());
+    // The gateway takes its time: what it said before counts, and the rest is as new as ever.
+    stand.fake.set(|options| options.operation_time = crate::stand::HOUR);
+    for _ in 0..3 {
+        let now = jiff::Timestamp::now();
+        let later = stand.observe().await;
+        assert_eq!(told(&later).members, all(&[&members], Healthy));
+        assert!(later.as_of >= now, "who leaves and who is in is read anew");
+    }
 }
 
 #[tokio::test]

@@ -131,8 +131,6 @@ pub(crate) fn pool_looks(
 /// What a gateway thinks of the members of a route.
 #[derive(Debug)]
 pub(crate) struct Opinion {
-    /// No answer in here is about an earlier time.
-    pub(super) as_of: Timestamp,
     /// By the fleet, or for all fleets together.
     of: BTreeMap<Option<FleetId>, About>,
     /// Since when members are known: what was asked before may be about who had their addresses then.
@@ -167,12 +165,7 @@ impl Opinion {
     /// # Errors
     /// Why the gateway could not be asked. That it has not answered yet is none.
     pub(super) async fn ask(config: &Config, operation: &'static str, state: &State) -> Result<Self, ProviderError> {
-        let mut opinion = Self {
-            as_of: Timestamp::now(),
-            of: BTreeMap::new(),
-            since: state.since.clone(),
-            probed_within: probed_within(state),
-        };
+        let mut opinion = Self { of: BTreeMap::new(), since: state.since.clone(), probed_within: probed_within(state) };
         if state.fleets.values().all(std::collections::BTreeSet::is_empty) {
             return Ok(opinion);
         }
@@ -210,7 +203,6 @@ impl Opinion {
         let asked = answered.as_ref().ok().map(|answered| answered.as_of);
         let told = match answered {
             Ok(answered) => {
-                self.as_of = self.as_of.min(answered.as_of);
                 let looks = if is_probed {
                     pool_looks(&answered, operation, Some(pool))?
                 } else {
@@ -352,7 +344,7 @@ mod tests {
         let known = super::super::memory::Seen { since: at(10), in_effect: Some(at(10)) };
         let since = Since::from([((fleet.clone(), address), known)]);
         let of = BTreeMap::from([(None, about)]);
-        (Opinion { as_of: at(0), of, since, probed_within: Duration::from_secs(5) }, fleet, address)
+        (Opinion { of, since, probed_within: Duration::from_secs(5) }, fleet, address)
     }
 
     fn answer(seen: Seen, as_of: i64, on_demand: bool) -> Told {

@@ -29,6 +29,8 @@ use crate::Config;
 /// [configuration](crate::ConfigBuilder::drain_time). It begins when the gateway has taken the change in. Pools of those who have left stay until the next change of the
 /// route.
 ///
+/// What the gateway thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, which is as old as its `as_of` says.
+///
 /// # Errors
 /// `NotFound` for what is no pool of a gateway; `InvalidRequest` for members without an address; `Quota` where the gateway would have more pools or
 /// targets than it can.
@@ -80,7 +82,7 @@ impl TrafficSwitch for GatewayPoolSwitch {
         let opinion = Opinion::ask(&self.config, OBSERVE, &state).await?;
         let members = state.members(&self.config, OBSERVE, &opinion).await?;
         let split = split(&members, &state, &self.config);
-        Ok(TrafficState { as_of: as_of.min(opinion.as_of), version: state.version(), split, members })
+        Ok(TrafficState { as_of, version: state.version(), split, members })
     }
 
     async fn apply(

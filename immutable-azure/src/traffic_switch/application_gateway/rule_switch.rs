@@ -32,6 +32,7 @@ use crate::Config;
 ///
 /// A pool that no rule leads to is not probed by itself. So before the rule leads to it the gateway is asked to probe it once, with the probe of
 /// the rule's settings; a pool that it cannot tell about is taken to be as good as its members were found otherwise.
+/// What it thinks of members may be three minutes older than the rest of an observation, which is as old as its `as_of` says.
 ///
 /// # Errors
 /// `NotFound` for what is no rule; `InvalidRequest` for a rule that redirects or leads on by paths, and for members without an address; `Unsupported` for traffic
@@ -84,7 +85,7 @@ impl TrafficSwitch for RoutingRuleSwitch {
         let opinion = Opinion::ask(&self.config, OBSERVE, &state).await?;
         let members = state.members(&self.config, OBSERVE, &opinion).await?;
         let split = state.fleet_of(state.pool_in_effect()).map(Split::all_to).unwrap_or_default();
-        Ok(TrafficState { as_of: as_of.min(opinion.as_of), version: state.version(), split, members })
+        Ok(TrafficState { as_of, version: state.version(), split, members })
     }
 
     async fn apply(

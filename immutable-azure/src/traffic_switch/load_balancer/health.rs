@@ -95,11 +95,6 @@ impl Opinions {
             |said: &Said| said.as_of >= ours.since && address.is_some_and(|address| said.is_up.contains_key(&address));
         self.0.iter().filter_map(|opinion| opinion.said.as_ref()).any(told)
     }
-
-    /// The moment that the oldest of it is about.
-    pub(super) fn as_of(&self) -> Option<Timestamp> {
-        self.0.iter().filter_map(|opinion| Some(opinion.said.as_ref()?.as_of)).min()
-    }
 }
 
 impl Opinion {
@@ -189,7 +184,6 @@ mod tests {
         ] {
             let opinions = opinions(&rules);
             assert_eq!(opinions.of(&entry, &ours), expected, "{rules:?}");
-            assert_eq!(opinions.as_of(), rules.iter().map(|(seconds, _)| at(*seconds)).min());
         }
         assert!(opinions(&[(5, down)]).knows(&entry, &ours));
         assert!(!opinions(&[(-1, up)]).knows(&entry, &ours));

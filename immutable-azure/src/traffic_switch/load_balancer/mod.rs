@@ -50,6 +50,9 @@ use state::State;
 /// connections. Who leaves is drained for the pool's `drainPeriodInSeconds`, or else as the [configuration](crate::ConfigBuilder::drain_time) says:
 /// the balancer does not tell when the last connection ends, and a client that goes on using an old connection stays where it is.
 ///
+/// What the balancer thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, which is as old as its `as_of`
+/// says.
+///
 /// # Errors
 /// `NotFound` for what is no backend pool; `InvalidRequest` for a pool with members by network interface, for a rule without a probe, and for a
 /// member whose address somebody else's entry has; `Conflict` when somebody changed the balancer in between.
@@ -88,7 +91,7 @@ impl TrafficSwitch for LoadBalancerSwitch {
         let as_of = Timestamp::now();
         let state = State::read(&self.config, OBSERVE, &place).await?;
         let members = state.members(as_of);
-        Ok(TrafficState { as_of: state.as_of(as_of), version: state.version(), split: state.split(), members })
+        Ok(TrafficState { as_of, version: state.version(), split: state.split(), members })
     }
 
     async fn apply(

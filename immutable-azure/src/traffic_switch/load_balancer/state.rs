@@ -46,11 +46,6 @@ impl State {
         self.pool.is_left_by(intent)
     }
 
-    /// No fact is older than this.
-    pub(in crate::traffic_switch) fn as_of(&self, read: Timestamp) -> Timestamp {
-        self.opinions.as_of().map_or(read, |said| said.min(read))
-    }
-
     /// Every member, draining ones included.
     pub(in crate::traffic_switch) fn members(&self, now: Timestamp) -> Vec<Member> {
         let mut members: BTreeMap<InstanceId, Member> = BTreeMap::new();

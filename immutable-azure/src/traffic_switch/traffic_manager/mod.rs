@@ -67,6 +67,7 @@ pub struct Slot {
 ///
 /// New weights are in effect when the profile's time to live is over. Until then the route is observed as it was, so that nobody is drained to
 /// whom an old answer leads. The tags `immutable-claim`, `immutable-before` and `immutable-since` of the profile tell every process about that.
+/// What the balancers think of members may be three minutes older than the rest of an observation.
 ///
 /// # Errors
 /// `NotFound` for what is no profile; `InvalidRequest` for one that does not route by weights or lacks an endpoint, and when no slot is free; all
@@ -162,8 +163,12 @@ impl TrafficSwitch for TrafficManagerSwitch {
 
     async fn observe(&self, _: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
         let known = self.read(OBSERVE, route).await?;
-        let as_of = known.states.iter().map(|state| state.as_of(known.now)).min().unwrap_or(known.now);
-        Ok(TrafficState { as_of, version: known.version(), split: split(&known.seats), members: known.members() })
+        Ok(TrafficState {
+            as_of: known.now,
+            version: known.version(),
+            split: split(&known.seats),
+            members: known.members(),
+        })
     }
 
     async fn apply(
