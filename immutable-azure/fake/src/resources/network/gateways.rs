@@ -8,8 +8,8 @@ use super::{check_references, complete_parts, is_named};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::Failure;
-use crate::resources::requests::{self, Probed};
 use crate::resources::machines;
+use crate::resources::requests::{self, Probed};
 use crate::route::What;
 use crate::world::{Outcome, World, key};
 
@@ -207,9 +207,12 @@ fn looked(world: &World, gateway: &Value) -> Value {
     for pool in gateway["properties"]["backendAddressPools"].as_array().into_iter().flatten() {
         let here = uses.iter().filter(|(used, _)| pool["id"].as_str().is_some_and(|id| key(id) == *used));
         let servers = |used: &str, settings: &str| -> Vec<Value> {
-            let look = |address| match is_probed(world, gateway, (used, settings), text(address)) {
-                true => server(world, address),
-                false => json!({ "address": text(address), "health": "Unhealthy" }),
+            let look = |address| {
+                if is_probed(world, gateway, (used, settings), text(address)) {
+                    server(world, address)
+                } else {
+                    json!({ "address": text(address), "health": "Unhealthy" })
+                }
             };
             pool["properties"]["backendAddresses"].as_array().into_iter().flatten().map(look).collect()
         };
