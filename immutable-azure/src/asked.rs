@@ -1,13 +1,14 @@
 //! Questions that Azure takes a while to answer, such as how the members of a gateway are: asked in one call, answered in a later one.
 //!
 //! # Flow
-//! The first call asks, and fails with [`Unavailable`](ErrorKind::Unavailable): there is nothing to tell yet. Later ones look whether the answer is there. As soon as
+//! The first call asks, and has [no answer yet](Unanswered::NotYet). Later ones look whether the answer is there. As soon as
 //! there is one, each call has the last answer, with the time that it is about, and every other call asks anew. A call that does not come through, because Azure
 //! is busy or wants fewer requests, has the last answer as well.
 //!
 //! # Guarantees
 //! * One request per call, and no call waits.
 //! * No answer is older than [`OLDEST`]: an older one is as good as none.
+//! * A question that is not answered within [`GIVEN_UP`] is asked anew.
 //! * Only answers are remembered. Who forgets them, because the process ended, asks again.
 
 use std::collections::BTreeMap;
@@ -27,8 +28,8 @@ use crate::error::unseen;
 /// How old an answer may be, counted from its question. Gateways answer after a few seconds, sometimes after half a minute and more; until then the one before counts.
 const OLDEST: Duration = Duration::from_mins(3);
 
-/// When to look again for an answer, if Azure does not say.
-const SOON: Duration = Duration::from_secs(2);
+/// How long an answer is waited for.
+const GIVEN_UP: Duration = Duration::from_mins(5);
 
 /// The questions of all who share these settings. Cheap to clone.
 #[derive(Clone, Default)]
@@ -41,10 +42,21 @@ pub(crate) struct Answered {
     body: Bytes,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// Azure has not answered yet. What became of the question before, if nothing good.
+    NotYet(Option<String>),
+    /// Why it cannot be asked. It has no effect.
+    Failed(ProviderError),
+}
+
 #[derive(Clone, Default)]
 struct Known {
     under_way: Option<Asked>,
     last: Option<Answered>,
+    /// Why the last question has no answer.
+    why: Option<String>,
 }
 
 #[derive(Clone)]
@@ -57,16 +69,21 @@ impl Questions {
     /// The last answer to a question, which this call asks or looks for. `topic` names the question: the same for the same one.
     ///
     /// # Errors
-    /// `Unavailable` as long as there is no answer; why the question was refused, or could not be answered, unless that passes and there is an answer. None
-    /// has an effect.
+    /// That there is no answer yet; why the question was refused, or could not be answered, unless that passes and there is an answer.
     pub(crate) async fn ask(
         &self,
         clients: &Clients,
         operation: &'static str,
         topic: &str,
         question: Request,
-    ) -> Result<Answered, ProviderError> {
-        let under_way = self.change(topic, |known| known.under_way.clone());
+    ) -> Result<Answered, Unanswered> {
+        let oldest = Timestamp::now() - GIVEN_UP;
+        let under_way = self.change(topic, |known| {
+            if known.under_way.take_if(|asked| asked.at < oldest).is_some() {
+                known.why = Some(format!("no answer within {} minutes", GIVEN_UP.as_secs() / 60));
+            }
+            known.under_way.clone()
+        });
         let (at, request) = match under_way {
             Some(asked) => (asked.at, Request::link(&asked.link)),
             None => (Timestamp::now(), question),
@@ -75,19 +92,17 @@ impl Questions {
             Ok(answer) => answer,
             Err(failure) => {
                 // Whatever became of it, the next call asks anew.
-                let was_asked = self.change(topic, |known| known.under_way.take()).is_some();
                 let error = unseen(operation, failure);
+                let was_asked = self.change(topic, |known| {
+                    known.why = Some(error.to_string());
+                    known.under_way.take().is_some()
+                });
                 let last = self.last(topic).filter(|_| may_pass(error.kind(), was_asked));
-                return last.ok_or(error);
+                return last.ok_or(Unanswered::Failed(error));
             }
         };
-        let retry_after = answer.retry_after();
-        self.take_in(topic, at, answer).map_err(|failure| unseen(operation, failure))?;
-        self.last(topic).ok_or_else(|| {
-            let problem = "the question takes Azure a while: look again for the answer";
-            let unknown = ProviderError::new(ErrorKind::Unavailable, operation, problem).without_effect();
-            unknown.with_retry_after(retry_after.unwrap_or(SOON))
-        })
+        self.take_in(topic, at, answer).map_err(|failure| Unanswered::Failed(unseen(operation, failure)))?;
+        self.last(topic).ok_or_else(|| Unanswered::NotYet(self.change(topic, |known| known.why.clone())))
     }
 
     /// The last answer to a question, if there is one that is not too old. Asks nobody.
@@ -104,7 +119,7 @@ impl Questions {
     fn take_in(&self, topic: &str, at: Timestamp, answer: Answer) -> Result<(), Failure> {
         if answer.status != 202 {
             let answered = Answered { as_of: at, body: answer.body };
-            self.change(topic, |known| *known = Known { under_way: None, last: Some(answered) });
+            self.change(topic, |known| *known = Known { under_way: None, last: Some(answered), why: None });
             return Ok(());
         }
         // The page that `Location` names becomes the answer. A look at it may name another one, or none: then it stays the same.
@@ -157,10 +172,17 @@ mod tests {
 
     const QUESTION: &str = "/subscriptions/s/providers/Microsoft.Network/applicationGateways/web/backendhealth";
 
+    /// What stands here for no answer yet: no question fails with this.
+    const NOT_YET: ErrorKind = ErrorKind::Conflict;
+
     async fn ask(questions: &Questions, server: &Server) -> Result<Value, ErrorKind> {
         let question = Request::new(Method::POST, QUESTION, "2024-05-01");
         let answered = questions.ask(&server.clients(), "test", QUESTION, question).await;
-        answered.and_then(|answered| answered.json("test")).map_err(|error| error.kind())
+        match answered {
+            Ok(answered) => answered.json("test").map_err(|error| error.kind()),
+            Err(Unanswered::NotYet(_)) => Err(NOT_YET),
+            Err(Unanswered::Failed(error)) => Err(error.kind()),
+        }
     }
 
     fn accepted(server: &Server) -> Reply {
@@ -184,7 +206,7 @@ mod tests {
         for _ in 0..5 {
             told.push(ask(&questions, &server).await);
         }
-        let not_yet = || Err(ErrorKind::Unavailable);
+        let not_yet = || Err(NOT_YET);
         let first = Ok(json!({"look": 1}));
         assert_eq!(told, [not_yet(), not_yet(), first.clone(), first, Ok(json!({"look": 2}))]);
         let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
@@ -206,7 +228,7 @@ mod tests {
         for reply in [accepted(&server), forgotten, reply(202, &[], ""), reply(200, &[], "{}")] {
             server.then(reply);
         }
-        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Unavailable));
+        assert_eq!(ask(&questions, &server).await, Err(NOT_YET));
         assert_eq!(ask(&questions, &server).await, Err(ErrorKind::NotFound));
         assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Internal), "an agreement without a link");
         assert_eq!(ask(&questions, &server).await, Ok(json!({})));
@@ -260,6 +282,26 @@ mod tests {
             last.as_of = Timestamp::now() - OLDEST - Duration::from_secs(1);
         });
         server.then(accepted(&server));
-        assert_eq!(ask(&questions, &server).await, Err(ErrorKind::Unavailable));
+        assert_eq!(ask(&questions, &server).await, Err(NOT_YET));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_never_answered_is_asked_anew_and_the_next_tells_why() {
+        let server = Server::start([]).await;
+        let questions = Questions::default();
+        for _ in 0..2 {
+            server.then(accepted(&server));
+        }
+        assert_eq!(ask(&questions, &server).await, Err(NOT_YET));
+        questions.change(QUESTION, |known| {
+            let asked = known.under_way.as_mut().expect("it was asked");
+            asked.at = Timestamp::now() - GIVEN_UP - Duration::from_secs(1);
+        });
+        let question = Request::new(Method::POST, QUESTION, "2024-05-01");
+        let unanswered = questions.ask(&server.clients(), "test", QUESTION, question).await.err();
+        let Some(Unanswered::NotYet(Some(why))) = unanswered else { panic!("{unanswered:?}") };
+        assert_eq!(why, "no answer within 5 minutes");
+        let posts = server.seen().into_iter().filter(|seen| seen.line.starts_with("POST"));
+        assert_eq!(posts.count(), 2);
     }
 }

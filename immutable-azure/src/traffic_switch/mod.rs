@@ -13,3 +13,8 @@ pub use traffic_manager::{Slot, TrafficManagerSwitch};
 
 const OBSERVE: &str = "observe route";
 const APPLY: &str = "apply to route";
+
+/// The note of who waits for members to be found good, with why the last question about them has no answer.
+fn until_good(note: &str, why: Option<&str>) -> String {
+    why.map_or_else(|| note.to_owned(), |why| format!("{note} (last: {why})"))
+}

@@ -3,7 +3,7 @@
 use immutable_core::provider::{Effect, ErrorKind, MemberHealth, Progress};
 use serde_json::json;
 
-use crate::stand::{GATEWAY, GET, PUT, Stand, all, ips, to, told};
+use crate::stand::{GATEWAY, GET, HEALTH, PUT, Stand, all, ips, to, told};
 
 #[tokio::test]
 async fn only_the_expected_version_is_changed_and_none_comes_back() {
@@ -150,6 +150,37 @@ async fn a_refusal_and_a_blind_look_have_no_effect() {
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Unavailable, Effect::None));
     assert_eq!(told(&stand.observe().await).members, vec![]);
     assert!(!stand.pools()["web"].contains(&ips(&members)[0]));
+}
+
+#[tokio::test]
+async fn a_question_about_members_that_is_refused_is_no_answer_and_no_error() {
+    let stand = Stand::by_members();
+    let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);
+    stand.apply(&to("web-1", &[&old])).await.unwrap();
+    stand.fake.set_ill(&format!("Microsoft.Compute/virtualMachines/{}", new[0].instance), true);
+    let (wanted, version) = (to("web-2", &[&new]), stand.observe().await.version);
+    stand.once("x", &wanted, &version).await.unwrap();
+    for (status, code) in [(400, "InvalidRequestFormat"), (500, "InternalServerError")] {
+        stand.fake.refuse_next(HEALTH, status, code, "no such luck");
+        stand.fake.refuse_next(HEALTH, status, code, "no such luck");
+        let mut notes = Vec::new();
+        for _ in 0..4 {
+            assert_eq!(stand.observe().await.members.len(), 2);
+            match stand.once("x", &wanted, &version).await.unwrap() {
+                Progress::Pending { note, .. } => notes.push(note),
+                Progress::Done(()) => break,
+            }
+        }
+        if status == 400 {
+            assert!(notes.iter().any(|note| note.contains("(last: ") && note.contains("no such luck")), "{notes:?}");
+        }
+    }
+    stand.fake.refuse_next(HEALTH, 403, "AuthorizationFailed", "you may not");
+    let mut refused = None;
+    for _ in 0..3 {
+        refused = refused.or(stand.switch.observe(&crate::stand::cx("o"), &stand.route).await.err());
+    }
+    assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::PermissionDenied));
 }
 
 #[tokio::test]

@@ -72,5 +72,6 @@ async fn a_probe_knows_nothing_of_an_instance_from_before_it_was_asked_about() {
     };
     assert_eq!([look(&old).await, look(&old).await], [Look::Unknown, Look::Good]);
     inherit(&stand, &old, &heir);
-    assert_eq!([look(&heir).await, look(&heir).await], [Look::Unknown, Look::Bad]);
+    // What is bad from the first word on may not have been probed yet.
+    assert_eq!([look(&heir).await, look(&heir).await], [Look::Unknown, Look::Unknown]);
 }

@@ -6,7 +6,7 @@ use immutable_core::provider::MemberHealth::{Draining, Healthy, Unhealthy, Untol
 use immutable_core::provider::{Assignment, ErrorKind, Progress, SwitchKind};
 use serde_json::json;
 
-use crate::stand::{GATEWAY, ON_DEMAND, PUT, Stand, Told, all, id, to, told};
+use crate::stand::{GATEWAY, HEALTH, ON_DEMAND, PUT, Stand, Told, all, id, to, told};
 
 fn pool_of(stand: &Stand, fleet: &str) -> Option<String> {
     stand.pools().into_keys().find(|pool| pool.starts_with(&format!("im-{fleet}-")) && !pool.contains("-out-"))
@@ -120,6 +120,7 @@ async fn a_weight_that_is_written_and_not_in_effect_is_not_shown() {
     let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);
     stand.apply(&to("web-1", &[&old])).await.unwrap();
     stand.apply(&to("web-1", &[&old, &new])).await.unwrap();
+    stand.settled().await;
     let (wanted, version) = (to("web-2", &[&old, &new]), stand.observe().await.version);
     stand.slow();
     while stand.led_to() != pool_of(&stand, "web-2").unwrap() {
@@ -128,6 +129,9 @@ async fn a_weight_that_is_written_and_not_in_effect_is_not_shown() {
     }
     let split = async |stand: &Stand| stand.observe().await.split.to_string();
     assert_eq!(split(&stand).await, "web-1 100 %");
+    let asked = stand.calls(HEALTH) + stand.calls(ON_DEMAND);
+    assert_eq!(told(&stand.observe().await).members, all(&[&old, &new], Healthy), "as they were found before");
+    assert_eq!(stand.calls(HEALTH) + stand.calls(ON_DEMAND), asked, "a gateway that changes is not asked");
     stand.reopen(|config| config);
     assert_eq!(split(&stand).await, "web-1 100 %", "to every process");
     let waits = stand.once("switch", &wanted, &version).await.unwrap();

@@ -312,6 +312,35 @@ async fn what_cannot_be_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn the_order_of_members_is_no_part_of_the_version() {
+    let (stand, switch, route) = open().await;
+    make(&switch, &route, "open", &to(&[&stand.machines("web-old")])).await.unwrap();
+    let before = look(&switch, &route).await.version;
+    let mut entries = stand.entries("blue");
+    entries.reverse();
+    stand.change("/properties/backendAddressPools/0/properties/loadBalancerBackendAddresses", entries.into());
+    assert_eq!(look(&switch, &route).await.version, before);
+}
+
+#[tokio::test]
+async fn a_question_about_members_that_is_refused_is_no_answer_and_no_error() {
+    const HEALTH: &str = "POST Microsoft.Network/loadBalancers/loadBalancingRules/health";
+    let (stand, switch, route) = open().await;
+    let old = stand.machines("web-old");
+    make(&switch, &route, "open", &to(&[&old])).await.unwrap();
+    let state = |health| old.iter().map(|one| (one.instance.clone(), health)).collect();
+    let other = LoadBalancerSwitch::new(stand.config().build().unwrap());
+    for code in ["InvalidRequestFormat", "SomethingNew"] {
+        stand.fake.refuse_next(HEALTH, 400, code, "no such luck");
+        assert_eq!(healths(&look(&other, &route).await), state(MemberHealth::Registering), "{code}");
+    }
+    until(&other, &route, is(MemberHealth::Healthy, &old[0])).await;
+    stand.fake.refuse_next(HEALTH, 403, "AuthorizationFailed", "you may not");
+    let refused = async || switch.observe(&OpContext::standalone("look"), &route).await.err().map(|error| error.kind());
+    assert_eq!(refused().await.or(refused().await), Some(ErrorKind::PermissionDenied));
+}
+
+#[tokio::test]
 async fn nobody_looks_at_the_members_of_a_pool_without_a_rule() {
     let (stand, switch, _) = open().await;
     let (old, green) = (stand.machines("web-old"), stand.route("green"));

@@ -5,6 +5,7 @@ use immutable_core::provider::{ErrorKind, OpContext, Progress, ProviderError};
 
 use super::APPLY;
 use super::document::Written;
+use super::health::Opinion;
 use super::memory::{self, Memory};
 use super::plan::Change;
 use super::state::State;
@@ -58,8 +59,9 @@ impl Call<'_> {
 }
 
 /// That a gateway has to find members of a fleet good first.
-pub(super) fn until_good(fleet: &FleetId) -> Progress<()> {
-    Progress::Pending { retry_after: SOON, note: format!("the gateway to find members of {fleet} good") }
+pub(super) fn until_good(fleet: &FleetId, opinion: &Opinion) -> Progress<()> {
+    let note = format!("the gateway to find members of {fleet} good");
+    Progress::Pending { retry_after: SOON, note: super::super::until_good(&note, opinion.why.as_deref()) }
 }
 
 pub(super) fn no_route(operation: &'static str, route: &RouteId, form: &str) -> ProviderError {

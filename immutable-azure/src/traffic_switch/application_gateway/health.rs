@@ -20,8 +20,9 @@ use super::names;
 use super::route::Part;
 use super::state::State;
 use crate::Config;
-use crate::asked::Answered;
+use crate::asked::{Answered, Unanswered};
 use crate::client::Request;
+use crate::operation::Standing;
 
 /// The answer of a gateway about all pools that rules lead to.
 #[derive(Debug, Deserialize)]
@@ -104,11 +105,7 @@ fn looks(settings: &[OfSettings]) -> Looks {
 ///
 /// # Errors
 /// As [`crate::asked::Questions::ask`].
-pub(crate) async fn ask_all(
-    config: &Config,
-    operation: &'static str,
-    gateway: &str,
-) -> Result<Answered, ProviderError> {
+pub(crate) async fn ask_all(config: &Config, operation: &'static str, gateway: &str) -> Result<Answered, Unanswered> {
     let topic = format!("{gateway}/backendhealth");
     let question = Request::new(Method::POST, &topic, API);
     config.questions.ask(&config.clients, operation, &topic.to_ascii_lowercase(), question).await
@@ -137,6 +134,8 @@ pub(crate) struct Opinion {
     since: Since,
     /// How long the gateway takes until it knows a member that it probes by itself.
     probed_within: Duration,
+    /// Why the gateway has not told, the last time.
+    pub(super) why: Option<String>,
 }
 
 /// What it thinks of those in one pool.
@@ -165,7 +164,8 @@ impl Opinion {
     /// # Errors
     /// Why the gateway could not be asked. That it has not answered yet is none.
     pub(super) async fn ask(config: &Config, operation: &'static str, state: &State) -> Result<Self, ProviderError> {
-        let mut opinion = Self { of: BTreeMap::new(), since: state.since.clone(), probed_within: probed_within(state) };
+        let mut opinion =
+            Self { of: BTreeMap::new(), since: state.since.clone(), probed_within: probed_within(state), why: None };
         if state.fleets.values().all(std::collections::BTreeSet::is_empty) {
             return Ok(opinion);
         }
@@ -191,37 +191,58 @@ impl Opinion {
         let is_probed = state.document.uses().iter().any(|(used, _)| same(name(used), pool));
         // Others are in use by other rules, and since when is not known here.
         let in_use = if same(pool, &state.pool) { state.led_to.in_effect } else { Some(Timestamp::MIN) };
-        let answered = if is_probed {
-            ask_all(config, operation, state.document.id()).await
-        } else if let Some(question) = on_demand(state, pool) {
-            config.questions.ask(&config.clients, operation, &topic(state, pool), question).await
-        } else {
+        let question = on_demand(state, pool).filter(|_| !is_probed);
+        let told = if !is_probed && question.is_none() {
             // Nothing leads there, and nothing says how it would be probed.
-            self.of.insert(fleet.cloned(), About { told: Told::Never, before: None, in_use });
-            return Ok(());
+            Told::Never
+        } else if state.document.standing == Standing::Busy {
+            said_last(config, state, pool)
+        } else if let Some(question) = question {
+            let answered = config.questions.ask(&config.clients, operation, &topic(state, pool), question).await;
+            self.take_in(answered, true, |answered| looks_on_demand(answered, operation))?
+        } else {
+            let answered = ask_all(config, operation, state.document.id()).await;
+            self.take_in(answered, false, |answered| pool_looks(answered, operation, Some(pool)))?
         };
-        let asked = answered.as_ref().ok().map(|answered| answered.as_of);
-        let told = match answered {
-            Ok(answered) => {
-                let looks = if is_probed {
-                    pool_looks(&answered, operation, Some(pool))?
-                } else {
-                    looks_on_demand(&answered, operation)?
-                };
-                Told::Answer(looks, answered.as_of, !is_probed)
-            }
-            Err(error) => match error.kind() {
-                // A gateway that changes may have no time for questions.
-                ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Conflict | ErrorKind::NotFound => Told::Not,
-                ErrorKind::InvalidRequest if !is_probed => Told::Never,
-                _ => return Err(error),
-            },
+        let asked = match &told {
+            Told::Answer(_, as_of, false) => Some(*as_of),
+            _ => None,
         };
         let is_over = self.is_probed(in_use, asked.unwrap_or_else(Timestamp::now));
         let before = config.questions.kept(&topic(state, pool)).filter(|_| is_probed && !is_over);
         let before = before.and_then(|answered| Some((looks_on_demand(&answered, operation).ok()?, answered.as_of)));
         self.of.insert(fleet.cloned(), About { told, before, in_use });
         Ok(())
+    }
+
+    fn take_in(
+        &mut self,
+        answered: Result<Answered, Unanswered>,
+        on_demand: bool,
+        read: impl FnOnce(&Answered) -> Result<Looks, ProviderError>,
+    ) -> Result<Told, ProviderError> {
+        let answered = match answered {
+            Err(Unanswered::NotYet(why)) => {
+                self.why = why.or(self.why.take());
+                return Ok(Told::Not);
+            }
+            Ok(answered) => read(&answered).map(|looks| Told::Answer(looks, answered.as_of, on_demand)),
+            Err(Unanswered::Failed(error)) => Err(error),
+        };
+        answered.or_else(|error| match error.kind() {
+            ErrorKind::InvalidRequest if on_demand => Ok(Told::Never),
+            // It is the question that has no answer: what is read of the gateway is as true as ever.
+            ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Conflict
+            | ErrorKind::NotFound
+            | ErrorKind::InvalidRequest
+            | ErrorKind::Internal => {
+                self.why = Some(error.to_string());
+                Ok(Told::Not)
+            }
+            _ => Err(error),
+        })
     }
 
     /// Whether the gateway knows at a time, by its own probes, what is in use since another one.
@@ -256,6 +277,19 @@ impl Opinion {
             Told::Not | Told::Answer(..) => otherwise,
         }
     }
+}
+
+/// What was said last of a pool, in either way. A gateway that changes is not asked: it may have no time for questions, and it is not as it was written yet.
+fn said_last(config: &Config, state: &State, pool: &str) -> Told {
+    const LOOK: &str = "look at members of a gateway";
+    let all = config.questions.kept(&format!("{}/backendhealth", state.document.id()).to_ascii_lowercase());
+    let all = all.and_then(|answered| Some((pool_looks(&answered, LOOK, Some(pool)).ok()?, answered.as_of, false)));
+    // An answer in which the pool has nobody is one from before it was in use.
+    let all = all.filter(|(looks, ..)| !looks.is_empty());
+    let one = config.questions.kept(&topic(state, pool));
+    let one = one.and_then(|answered| Some((looks_on_demand(&answered, LOOK).ok()?, answered.as_of, true)));
+    let last = all.into_iter().chain(one).max_by_key(|(_, as_of, _)| *as_of);
+    last.map_or(Told::Not, |(looks, as_of, on_demand)| Told::Answer(looks, as_of, on_demand))
 }
 
 /// What an answer on demand says.
@@ -344,7 +378,7 @@ mod tests {
         let known = super::super::memory::Seen { since: at(10), in_effect: Some(at(10)) };
         let since = Since::from([((fleet.clone(), address), known)]);
         let of = BTreeMap::from([(None, about)]);
-        (Opinion { of, since, probed_within: Duration::from_secs(5) }, fleet, address)
+        (Opinion { of, since, probed_within: Duration::from_secs(5), why: None }, fleet, address)
     }
 
     fn answer(seen: Seen, as_of: i64, on_demand: bool) -> Told {

@@ -106,7 +106,7 @@ impl TrafficSwitch for GatewayPoolSwitch {
             let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
             let staying: Vec<&FleetId> = plan.named.keys().collect();
             if let Some(fleet) = plan.unready(&staying, &plan.leaving.iter().collect(), &opinion) {
-                return Ok(call::until_good(fleet));
+                return Ok(call::until_good(fleet, &opinion));
             }
             change.leave(&plan.leaving, now)?;
         } else if state.is_settled() {

@@ -115,7 +115,7 @@ impl TrafficSwitch for RoutingRuleSwitch {
                 let going = led_to.iter().filter_map(|fleet| Some((fleet, state.fleets.get(fleet)?))).collect();
                 let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
                 if let Some(fleet) = plan.unready(&[fleet], &going, &opinion) {
-                    return Ok(call::until_good(fleet));
+                    return Ok(call::until_good(fleet, &opinion));
                 }
             }
             return call.write(change, Some(&pool)).await;
@@ -125,7 +125,7 @@ impl TrafficSwitch for RoutingRuleSwitch {
             if let Some((fleet, going)) = wanted.and_then(|fleet| Some((fleet, plan.leaving.get(fleet)?))) {
                 let opinion = Opinion::ask(&self.config, APPLY, &state).await?;
                 if let Some(fleet) = plan.unready(&[fleet], &BTreeMap::from([(fleet, going)]), &opinion) {
-                    return Ok(call::until_good(fleet));
+                    return Ok(call::until_good(fleet, &opinion));
                 }
             }
             change.leave(&plan.leaving, now)?;

@@ -16,13 +16,17 @@ use serde::Deserialize;
 use super::members::{Entry, Ours};
 use super::pool::{API_VERSION, Pool, Probe};
 use crate::Config;
-use crate::asked::Answered;
+use crate::asked::{Answered, Unanswered};
 use crate::client::Request;
 use crate::operation::Standing;
 
 /// All that the balancer has said of the members of a pool.
 #[derive(Debug)]
-pub(in crate::traffic_switch) struct Opinions(Vec<Opinion>);
+pub(in crate::traffic_switch) struct Opinions {
+    of: Vec<Opinion>,
+    /// Why the balancer has not told, the last time.
+    pub(super) why: Option<String>,
+}
 
 /// What one rule says; nothing as long as it was not asked or has not answered.
 #[derive(Debug)]
@@ -55,7 +59,7 @@ impl Opinions {
     /// Asks the balancer, or looks for its answer. While the balancer is being changed it is not asked: what it says then may be about members that
     /// are not in use yet.
     pub(super) async fn ask(config: &Config, operation: &'static str, pool: &Pool) -> Result<Self, ProviderError> {
-        let mut all: Vec<Opinion> = Vec::new();
+        let (mut all, mut why): (Vec<Opinion>, _) = (Vec::new(), None);
         let has_members = pool.entries.iter().any(|entry| entry.registered().is_some());
         for rule in pool.rules.iter().filter(|_| has_members) {
             let Some(probe) = &rule.probe else { continue };
@@ -70,20 +74,30 @@ impl Opinions {
                 let question = Request::new(Method::POST, &topic, API_VERSION);
                 match config.questions.ask(&config.clients, operation, &topic, question).await {
                     Ok(answered) => Some(answered),
-                    Err(error) if may_pass(error.kind()) => config.questions.last(&topic),
-                    Err(error) => return Err(error),
+                    Err(Unanswered::NotYet(before)) => {
+                        why = why.or(before);
+                        None
+                    }
+                    Err(Unanswered::Failed(error)) if is_of_this_question(error.kind()) => {
+                        why = Some(error.to_string());
+                        config.questions.last(&topic)
+                    }
+                    Err(Unanswered::Failed(error)) => return Err(error),
                 }
             };
-            let said = answered.map(|answered| Said::of(operation, &answered)).transpose()?;
+            // What cannot be read tells nothing.
+            let said = answered.and_then(|answered| {
+                Said::of(operation, &answered).map_err(|error| why = Some(error.to_string())).ok()
+            });
             all.push(Opinion { probe: probe.clone(), said });
         }
-        Ok(Self(all))
+        Ok(Self { of: all, why })
     }
 
     /// What the balancer thinks of one who is in.
     pub(super) fn of(&self, entry: &Entry, ours: &Ours) -> MemberHealth {
         let address = entry.address().and_then(|text| text.parse().ok());
-        let opinions = self.0.iter().map(|opinion| opinion.of(address, ours.since));
+        let opinions = self.of.iter().map(|opinion| opinion.of(address, ours.since));
         // The worst counts: a connection may come by any of the rules.
         opinions.max_by_key(|health| badness(*health)).unwrap_or(MemberHealth::Untold)
     }
@@ -93,7 +107,7 @@ impl Opinions {
         let address = entry.address().and_then(|text| text.parse::<IpAddr>().ok());
         let told =
             |said: &Said| said.as_of >= ours.since && address.is_some_and(|address| said.is_up.contains_key(&address));
-        self.0.iter().filter_map(|opinion| opinion.said.as_ref()).any(told)
+        self.of.iter().filter_map(|opinion| opinion.said.as_ref()).any(told)
     }
 }
 
@@ -125,11 +139,17 @@ impl Said {
     }
 }
 
-/// What passes by itself, so that what was said before still counts.
-fn may_pass(kind: ErrorKind) -> bool {
+/// What is the matter with a question and not with the route: it passes, or the balancer has no answer. What was said before still counts.
+fn is_of_this_question(kind: ErrorKind) -> bool {
     matches!(
         kind,
-        ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Throttled | ErrorKind::Conflict | ErrorKind::NotFound
+        ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Throttled
+            | ErrorKind::Conflict
+            | ErrorKind::NotFound
+            | ErrorKind::InvalidRequest
+            | ErrorKind::Internal
     )
 }
 
@@ -162,7 +182,7 @@ mod tests {
             let probe = Probe { id: "probe".into(), patience: Duration::from_secs(30) };
             Opinion { probe, said: Some(Said { as_of: at(*seconds), is_up }) }
         };
-        Opinions(rules.iter().map(opinion).collect())
+        Opinions { of: rules.iter().map(opinion).collect(), why: None }
     }
 
     #[test]
@@ -188,6 +208,6 @@ mod tests {
         assert!(opinions(&[(5, down)]).knows(&entry, &ours));
         assert!(!opinions(&[(-1, up)]).knows(&entry, &ours));
         let unasked = Opinion { probe: Probe { id: "probe".into(), patience: Duration::ZERO }, said: None };
-        assert_eq!(Opinions(vec![unasked]).of(&entry, &ours), MemberHealth::Registering);
+        assert_eq!(Opinions { of: vec![unasked], why: None }.of(&entry, &ours), MemberHealth::Registering);
     }
 }

@@ -29,7 +29,7 @@ use immutable_core::provider::{
 };
 use jiff::Timestamp;
 
-use super::{APPLY, OBSERVE};
+use super::{APPLY, OBSERVE, until_good};
 use crate::Config;
 use crate::operation::{SOON, Standing};
 use health::Opinions;
@@ -48,7 +48,8 @@ use state::State;
 /// Rules need a probe: without one the balancer
 /// [does not heed](https://learn.microsoft.com/azure/load-balancer/admin-state-overview#design-considerations) that a member is to get no new
 /// connections. Who leaves is drained for the pool's `drainPeriodInSeconds`, or else as the [configuration](crate::ConfigBuilder::drain_time) says:
-/// the balancer does not tell when the last connection ends, and a client that goes on using an old connection stays where it is.
+/// the balancer does not tell when the last connection ends, and a client that goes on using an old connection stays where it is. UDP has no connections: its flows go to another member
+/// [at once](https://learn.microsoft.com/azure/load-balancer/load-balancer-custom-probe-overview#probe-down-behavior) when theirs is set to leave.
 ///
 /// What the balancer thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, which is as old as its `as_of`
 /// says.
@@ -132,11 +133,11 @@ impl Call<'_> {
             return Ok(waits);
         }
         let opinions = Opinions::ask(self.config, APPLY, self.pool).await?;
-        let pool = Pool::clone(self.pool);
+        let (pool, why) = (Pool::clone(self.pool), opinions.why.clone());
         if let Some(fleet) = State::of(self.config, pool, opinions).unready(self.targets) {
             return Ok(Progress::Pending {
                 retry_after: SOON,
-                note: format!("the balancer to find members of {fleet} good"),
+                note: until_good(&format!("the balancer to find members of {fleet} good"), why.as_deref()),
             });
         }
         self.leave().await
