@@ -177,8 +177,10 @@ impl Pool {
         let setting = |name: &&str| format!("{name} {}\n", self.document["properties"][*name]).to_ascii_lowercase();
         let mut rules: Vec<String> = self.rules.iter().map(|rule| rule.id.to_ascii_lowercase()).collect();
         rules.sort();
-        let entries: String = entries.iter().map(Entry::text).collect();
-        SETTINGS.iter().map(setting).collect::<String>() + &rules.join("\n") + "\n" + &entries
+        // Nobody has promised an order.
+        let mut entries: Vec<String> = entries.iter().map(Entry::text).collect();
+        entries.sort();
+        SETTINGS.iter().map(setting).collect::<String>() + &rules.join("\n") + "\n" + &entries.concat()
     }
 
     /// A short name for all of it but those of ours who have left, and the marks of [sweeps](super::members).
