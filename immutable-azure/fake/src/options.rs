@@ -36,6 +36,13 @@ pub struct Options {
     /// Whether machines that a scale set could not make are there all the same, as failed ones, until they are deleted: Azure
     /// keeps some and drops others, <https://learn.microsoft.com/azure/virtual-machine-scale-sets/resilient-vm-create-delete>.
     pub keeps_failed: bool,
+    /// For how long the interfaces of a machine that a flexible set could not make stay behind, and are reserved for it: Azure says "for 180
+    /// seconds". Zero: they do not stay behind.
+    pub reserve_time: Duration,
+    /// Whether a set counts who leaves it until the machine is gone, and not only until its end begins.
+    pub leaves_late: bool,
+    /// Whether a change of a set's tags makes its members older than its model, as any other change does.
+    pub outdated_by_tags: bool,
     /// How much later a list shows what is made and what is gone than a `GET` does.
     pub list_lag: Duration,
     /// The most entries of one page.
@@ -64,6 +71,9 @@ impl Default for Options {
             second: Duration::from_millis(10),
             probes_take_time: true,
             keeps_failed: false,
+            reserve_time: Duration::ZERO,
+            leaves_late: false,
+            outdated_by_tags: false,
             list_lag: Duration::ZERO,
             page: 2,
             retry_after: 1,

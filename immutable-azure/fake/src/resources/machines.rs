@@ -22,6 +22,10 @@ pub(crate) struct Machines {
     generalized: BTreeSet<String>,
     /// Those that could not be made.
     failed: BTreeMap<String, Failure>,
+    /// The sets of those that leave late.
+    pub(super) leaving: BTreeMap<String, String>,
+    /// The interfaces that are reserved for machines that could not be made.
+    pub(super) reserved: BTreeSet<String>,
     short: BTreeSet<String>,
     quota: Option<usize>,
 }
@@ -166,6 +170,9 @@ pub(super) fn delete(world: &mut World, id: &str) {
         world.machines.ill.remove(&key(id));
         world.machines.generalized.remove(&key(id));
         world.machines.failed.remove(&key(id));
+        if let Some(set) = world.machines.leaving.remove(&key(id)) {
+            scale_sets::lower(world, &set);
+        }
         world.settle(Some(id));
     });
 }

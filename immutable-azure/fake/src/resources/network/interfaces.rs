@@ -26,6 +26,11 @@ fn delete(world: &mut World, call: &Call) -> Result<Answer, Failure> {
         let message = format!("Network Interface {} is used by existing resource {owner}.", call.id());
         return Err(Failure::new(400, "NicInUse", message));
     }
+    if world.machines.reserved.contains(&key(call.id())) {
+        let message = "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or \
+                       retry after 180 seconds.";
+        return Err(Failure::new(400, "NicReservedForAnotherVm", message));
+    }
     world.set_state(call.id(), "Deleting");
     let operation = world.operate(call, |_| Ok(Outcome::Done(Value::Null)));
     Ok(world.accepted(call, &operation))
@@ -90,6 +95,26 @@ pub(in crate::resources) fn make(
     references.into()
 }
 
+/// Leaves the interfaces of a machine behind that could not be made. Nobody can have them or delete them for a while.
+pub(in crate::resources) fn reserve(world: &mut World, references: &Value) {
+    for id in references.as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()) {
+        detach(world, id);
+        let own = key(id);
+        world.machines.reserved.insert(own.clone());
+        world.after(world.options.reserve_time, move |world| {
+            world.machines.reserved.remove(&own);
+        });
+    }
+}
+
+fn detach(world: &mut World, id: &str) {
+    world.update(id, |interface| {
+        if let Some(properties) = interface["properties"].as_object_mut() {
+            properties.remove("virtualMachine");
+        }
+    });
+}
+
 fn address(world: &mut World, interface: &str, wanted: &Value) -> Value {
     let name = wanted["name"].as_str().unwrap_or("ipconfig");
     let [.., c, d] = world.serial().to_be_bytes();
@@ -124,11 +149,7 @@ pub(in crate::resources) fn remove(world: &mut World, machine: &Value) {
         if interface["properties"]["deleteOption"] == "Delete" {
             world.remove(id);
         } else {
-            world.update(id, |interface| {
-                if let Some(properties) = interface["properties"].as_object_mut() {
-                    properties.remove("virtualMachine");
-                }
-            });
+            detach(world, id);
         }
     }
 }

@@ -39,11 +39,12 @@ fn add(world: &mut World, id: &str, set: &Value) -> Result<(), Failure> {
 /// Makes one member in a zone; `""`: in none.
 pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Result<(), Failure> {
     let room = machines::check_stock(world, zone);
-    if !world.options.keeps_failed {
-        room.clone()?;
-    }
     let profile = &set["properties"]["virtualMachineProfile"];
     let flexible = is_flexible(set);
+    let is_reserving = flexible && !world.options.reserve_time.is_zero();
+    if !world.options.keeps_failed && !is_reserving {
+        room.clone()?;
+    }
     let serial = world.serial();
     let (machine, nics) = if flexible {
         let providers = id.split("/providers/").next().unwrap_or_default();
@@ -62,6 +63,10 @@ pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Resu
         &profile["networkProfile"]["networkInterfaceConfigurations"],
         "Delete",
     );
+    if !world.options.keeps_failed && room.is_err() {
+        interfaces::reserve(world, &nics);
+        return room;
+    }
     let mut properties = json!({
         "hardwareProfile": { "vmSize": set["sku"]["name"] },
         "storageProfile": profile["storageProfile"],

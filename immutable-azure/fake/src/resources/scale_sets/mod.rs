@@ -85,8 +85,17 @@ pub(super) fn health_extension<'a>(world: &'a World, machine: &str) -> Option<&'
 /// A member leaves its set for good: the set wants one less.
 pub(super) fn leave(world: &mut World, machine: &str) {
     let Some(set) = set_of(world, machine).filter(|_| world.state(machine) != "Deleting") else { return };
-    let left = world.get(&set).map(capacity).unwrap_or_default().saturating_sub(1);
-    world.update(&set, |set| set["sku"]["capacity"] = left.into());
+    if world.options.leaves_late {
+        world.machines.leaving.insert(key(machine), set);
+    } else {
+        lower(world, &set);
+    }
+}
+
+/// A set wants one less.
+pub(super) fn lower(world: &mut World, set: &str) {
+    let left = world.get(set).map(capacity).unwrap_or_default().saturating_sub(1);
+    world.update(set, |set| set["sku"]["capacity"] = left.into());
 }
 
 fn delete(world: &mut World, call: &Call) -> Result<Answer, Failure> {

@@ -62,7 +62,8 @@ fn write(world: &mut World, call: &Call, mut set: Value) -> Result<Answer, Failu
         set["properties"][field] = old.unwrap_or(value.into());
     }
     if let Some(there) = there {
-        let is_new = there["properties"]["virtualMachineProfile"] != set["properties"]["virtualMachineProfile"];
+        let is_new = there["properties"]["virtualMachineProfile"] != set["properties"]["virtualMachineProfile"]
+            || (world.options.outdated_by_tags && there["tags"] != set["tags"]);
         world.update(&id, |there| {
             for field in ["id", "name", "type", "location", "etag"] {
                 set[field] = there[field].clone();
