@@ -7,19 +7,18 @@ pub(super) fn is_live(lifecycle: Lifecycle) -> bool {
 }
 
 /// Where a machine stands, by its `provisioningState` and by its [power state](https://learn.microsoft.com/azure/virtual-machines/states-billing), as in
-/// `PowerState/running`.
-pub(super) fn of(provisioning: &str, power: Option<&str>) -> Lifecycle {
+/// `PowerState/running`. `is_unborn`: whether its statuses say that it could not be made. Without any, nothing is known.
+pub(super) fn of(provisioning: &str, power: Option<&str>, is_unborn: bool) -> Lifecycle {
     let is = |state: &str| provisioning.eq_ignore_ascii_case(state);
     match power {
         _ if is("Deleting") => Lifecycle::Ending,
+        // It boots, or what is installed at its first start is not there yet. That it is stopped "may also be observed briefly during VM creation".
+        _ if is("Creating") => Lifecycle::Starting,
         // Stopped by hand, by the system in it, or because its host is gone. Azure does not start it again.
         Some("deallocated" | "deallocating" | "hibernated" | "hibernating" | "stopped" | "stopping") => Lifecycle::Dead,
-        // It boots, or what is installed at its first start is not there yet.
-        _ if is("Creating") => Lifecycle::Starting,
         // Also where its last change failed: what runs is told from what never did.
         Some("running") => Lifecycle::Running,
-        // It could not be made.
-        None if is("Failed") || is("Canceled") => Lifecycle::Dead,
+        None if is_unborn => Lifecycle::Dead,
         Some(_) | None => Lifecycle::Starting,
     }
 }
@@ -36,6 +35,9 @@ mod tests {
             ("Creating", None, Starting),
             ("Creating", Some("starting"), Starting),
             ("Creating", Some("running"), Starting),
+            ("Creating", Some("stopped"), Starting),
+            ("creating", Some("stopping"), Starting),
+            ("Creating", Some("deallocated"), Starting),
             ("Succeeded", Some("running"), Running),
             ("succeeded", Some("running"), Running),
             ("Updating", Some("running"), Running),
@@ -48,13 +50,21 @@ mod tests {
             ("Updating", Some("deallocating"), Dead),
             ("Succeeded", Some("deallocated"), Dead),
             ("Failed", Some("stopped"), Dead),
-            ("Failed", None, Dead),
-            ("Canceled", None, Dead),
+            ("Failed", None, Starting),
+            ("Canceled", None, Starting),
             ("Deleting", Some("running"), Ending),
             ("Deleting", Some("stopped"), Ending),
             ("Deleting", None, Ending),
         ] {
-            assert_eq!(of(provisioning, power), lifecycle, "{provisioning} {power:?}");
+            assert_eq!(of(provisioning, power, false), lifecycle, "{provisioning} {power:?}");
+        }
+        for (provisioning, power, lifecycle) in [
+            ("Failed", None, Dead),
+            ("Canceled", None, Dead),
+            ("Failed", Some("running"), Running),
+            ("Deleting", None, Ending),
+        ] {
+            assert_eq!(of(provisioning, power, true), lifecycle, "{provisioning} {power:?}, which could not be made");
         }
     }
 }

@@ -79,13 +79,14 @@ impl Member {
         let state = properties["provisioningState"].as_str().unwrap_or_default();
         let statuses = || properties["instanceView"]["statuses"].as_array().into_iter().flatten();
         let power = statuses().find_map(|status| status["code"].as_str()?.strip_prefix("PowerState/"));
-        let is_unborn = power.is_none() && Standing::of(Some(state)) == Standing::Failed;
+        let is_failed = Standing::of(Some(state)) == Standing::Failed;
+        let is_unborn = power.is_none() && is_failed && statuses().any(is_over);
         let protection = &properties["protectionPolicy"];
         let is_on = |field: &str| protection[field] == true;
         Ok(Self {
             id,
             key: key.to_owned(),
-            lifecycle: lifecycle::of(state, power),
+            lifecycle: lifecycle::of(state, power, is_unborn),
             image: runs(set, machine),
             created: properties["timeCreated"].as_str().and_then(|time| time.parse().ok()),
             failure: is_unborn.then(|| statuses().find_map(failure).unwrap_or_default()),
@@ -103,16 +104,23 @@ impl Member {
     }
 }
 
-/// The content of a machine: that of its fleet, if it was made of the same image and nobody has changed how the members of the set are made. What
-/// else it may be is not known, and not the fleet's.
+/// The content of a machine: that of its fleet, if it was made of the same image. What else it may be is not known, and not the fleet's. Whether it is
+/// of the latest model of its set counts only where it does not say its image: any change of the set may make it older, also that of a tag.
 fn runs(set: &Set, machine: &Value) -> Option<Fingerprint> {
     let properties = &machine["properties"];
-    let image = properties["storageProfile"]["imageReference"]["id"].as_str()?;
+    let other = |what: &str| Fingerprint::of(format!("{what} of {}", set.name).to_ascii_lowercase());
+    let Some(image) = properties["storageProfile"]["imageReference"]["id"].as_str() else {
+        return (properties["latestModelApplied"] == false).then(|| other("another model"));
+    };
     let is_same = set.tag(tags::IMAGE_ID).is_some_and(|known| known == tags::image(image));
-    if is_same && properties["latestModelApplied"] != false {
-        return Some(set.record.image);
-    }
-    Some(Fingerprint::of(format!("{image} as of another model of {}", set.name).to_ascii_lowercase()))
+    Some(if is_same { set.record.image } else { other(image) })
+}
+
+/// Whether a status says that a machine could not be made, such as `ProvisioningState/failed/AllocationFailed`. A view may be missing for a while.
+fn is_over(status: &Value) -> bool {
+    let code = status["code"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let is = |state: &str| code.strip_prefix(state).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is("provisioningstate/failed") || is("provisioningstate/canceled")
 }
 
 /// What a status complains of, such as `ProvisioningState/failed/AllocationFailed`.
@@ -157,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_is_dead_when_its_view_says_so_and_not_when_the_view_is_missing() {
+        for (statuses, lifecycle) in [
+            (json!(null), Lifecycle::Starting),
+            (json!([]), Lifecycle::Starting),
+            (json!([{ "code": "ProvisioningState/failed" }]), Lifecycle::Dead),
+            (json!([{ "code": "ProvisioningState/failed/AllocationFailed" }]), Lifecycle::Dead),
+        ] {
+            assert_eq!(member("Failed", &statuses).lifecycle, lifecycle, "{statuses}");
+        }
+    }
+
+    #[test]
     fn what_was_never_made_tells_why_and_what_ran_does_not() {
         for (members, kind) in [
             (vec![failed("AllocationFailed")], Some(ErrorKind::Capacity)),
@@ -165,7 +185,10 @@ mod tests {
             (vec![failed("SomethingNew"), failed("SkuNotAvailable")], Some(ErrorKind::Capacity)),
             (vec![failed("SomethingNew")], Some(ErrorKind::Internal)),
             (vec![member("Failed", &json!([{ "code": "ProvisioningState/failed" }]))], Some(ErrorKind::Internal)),
-            (vec![member("Failed", &json!([]))], Some(ErrorKind::Internal)),
+            (vec![member("Canceled", &json!([{ "code": "ProvisioningState/canceled" }]))], Some(ErrorKind::Internal)),
+            (vec![member("Failed", &json!([]))], None),
+            (vec![member("Failed", &json!(null))], None),
+            (vec![member("Failed", &json!([{ "code": "ProvisioningState/updating" }]))], None),
             (vec![member("Creating", &json!([{ "code": "ProvisioningState/creating" }]))], None),
             (
                 vec![member(

@@ -76,7 +76,25 @@ async fn who_runs_something_else_is_listed_as_running_something_else() {
     let machine = stand.machine(&spec, &stand.running(&spec).await[0]);
     stand.fake().change(&machine, |one| one["properties"]["latestModelApplied"] = false.into());
     let fleet = stand.fleet(&spec).await.unwrap();
+    assert_eq!(fleet.instances[0].image, Some(Fingerprint::of("1.0.0")), "it says itself what it was made of");
+    stand.fake().change(&machine, |one| one["properties"]["storageProfile"] = json!({}));
+    let fleet = stand.fleet(&spec).await.unwrap();
     assert!(fleet.instances[0].image.is_some_and(|image| image != Fingerprint::of("1.0.0")));
+}
+
+#[tokio::test]
+async fn who_lives_when_another_is_replaced_runs_what_it_ran() {
+    let options = Options { outdated_by_tags: true, ..Options::default() };
+    let stand = Stand::with(options, |builder| builder.orchestration(BOTH[1]));
+    let spec = stand.spec(2);
+    stand.ensure(&spec).await.unwrap();
+    let all = stand.running(&spec).await;
+    stand.fake().kill(&stand.machine(&spec, &all[0]));
+    stand.ensure(&spec).await.unwrap();
+    let lives = stand.fake().get(&stand.machine(&spec, &all[1])).unwrap();
+    assert_eq!(lives["properties"]["latestModelApplied"], false, "the note of who was replaced is a change");
+    let fleet = stand.fleet(&spec).await.unwrap();
+    assert!(fleet.instances.iter().all(|one| one.image == Some(Fingerprint::of("1.0.0"))), "{fleet:?}");
 }
 
 #[tokio::test]
