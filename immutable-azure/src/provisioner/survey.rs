@@ -101,9 +101,18 @@ impl Parts {
             id: record.fleet.clone(),
             release: record.release,
             instances: self.members.iter().map(observed).collect(),
-            // Azure counts the dead as well, and was given room for others in their place.
-            wanted: Some(self.set.capacity().saturating_sub(count(self.replaced()))),
+            wanted: Some(self.wanted()),
         }
+    }
+
+    /// How many instances there are to be. Azure counts the dead as well, and was given room for others in their place. It may count those who are
+    /// being ended until they are gone, which is nobody's wish for more.
+    fn wanted(&self) -> u32 {
+        let replaced = count(self.replaced());
+        let ending = count(self.members.iter().filter(|member| member.lifecycle == Lifecycle::Ending));
+        let staying = count(self.members.iter()).saturating_sub(ending).saturating_sub(replaced);
+        let counted = self.set.capacity().saturating_sub(replaced);
+        counted.min(staying.max(counted.saturating_sub(ending)))
     }
 }
 
