@@ -77,6 +77,10 @@ static TABLE: &[Row] = &[
     is("CanceledAndSupersededDueToAnotherOperation", ErrorKind::Conflict).after(10),
     // "The operation has been preempted by a more recent operation."
     is("OperationPreempted", ErrorKind::Conflict).after(10),
+    // "Nic(s) in request is reserved for another Virtual Machine for 180 seconds. Please provide another nic(s) or retry after 180 seconds."
+    is("NicReservedForAnotherVm", ErrorKind::Conflict).after(180),
+    // "Network Interface ... is used by existing resource ...": what is being deleted still has it.
+    is("NicInUse", ErrorKind::Conflict).after(10),
     // "Wait for deletion to complete."
     is("ResourceGroupBeingDeleted", ErrorKind::Conflict).after(60),
     // "The condition specified using HTTP conditional header(s) is not met": somebody else has changed it.

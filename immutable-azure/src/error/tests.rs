@@ -36,6 +36,8 @@ fn answers_mean_what_the_vendor_says_of_them() {
         (429, one("OperationNotAllowed", "more than your quota of requests"), Kind::Throttled, Effect::None),
         (429, nested("OperationNotAllowed", "TooManyRequests"), Kind::Throttled, Effect::None),
         (409, one("Conflict", "m"), Kind::Conflict, Effect::None),
+        (400, one("NicReservedForAnotherVm", "m"), Kind::Conflict, Effect::None),
+        (400, one("NicInUse", "m"), Kind::Conflict, Effect::None),
         (409, one("AnotherOperationInProgress", "m"), Kind::Conflict, Effect::None),
         (412, one("PreconditionFailed", "m"), Kind::Conflict, Effect::None),
         (412, String::new(), Kind::Conflict, Effect::None),
@@ -92,6 +94,8 @@ fn the_time_to_wait_is_the_vendors_or_else_that_of_the_code() {
     assert_eq!(hint(429, &[], "TooManyRequests"), Some(20));
     assert_eq!(hint(429, &[], "SomethingNew"), Some(20));
     assert_eq!(hint(409, &[], "AllocationFailed"), Some(60));
+    assert_eq!(hint(400, &[], "NicReservedForAnotherVm"), Some(180));
+    assert_eq!(hint(400, &[], "NicInUse"), Some(10));
     assert_eq!(hint(409, &[], "SomethingNew"), None);
 }
 

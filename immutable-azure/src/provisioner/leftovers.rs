@@ -1,15 +1,16 @@
 //! What instances have left behind that were to take it with them: their disks and network interfaces.
 
-use immutable_core::provider::{Effect, ProviderError};
+use immutable_core::provider::{Effect, Progress, ProviderError};
 use reqwest::Method;
 use serde_json::Value;
 
-use super::REMOVE;
 use super::scale_set::Set;
-use crate::client::Request;
+use super::{REMOVE, pending};
+use crate::client::{Failure, Request};
 use crate::config::Config;
-use crate::error::failed;
+use crate::error::{Complaint, failed};
 use crate::looks;
+use crate::operation::SOON;
 use crate::ownership::Record;
 
 /// A kind of thing: where it is, the version of its API, and where it says whose it is as long as it is in use.
@@ -20,25 +21,39 @@ const KINDS: [Kind; 2] = [
     ("Microsoft.Network/networkInterfaces", "2024-05-01", "/properties/virtualMachine"),
 ];
 
-/// Begins to remove one thing that an instance of this set has left behind. Whether there was one.
+/// Begins to remove one thing that an instance of this set has left behind. Done when there is none.
 ///
 /// # Errors
 /// Why it cannot be seen or removed.
-pub(super) async fn sweep(config: &Config, set: &Set) -> Result<bool, ProviderError> {
+pub(super) async fn sweep(config: &Config, set: &Set) -> Result<Progress<()>, ProviderError> {
+    let going = || pending(format!("what instances of {} have left behind to be gone", set.name));
     for (path, version, user) in KINDS {
         let request = Request::new(Method::GET, &config.resource(path), version);
         let found = looks::all(&config.clients, REMOVE, request).await?.unwrap_or_default();
         let left = found.iter().find(|thing| thing.pointer(user).is_none_or(Value::is_null) && is_of(set, thing));
         if left.is_some_and(|thing| thing["properties"]["provisioningState"] == "Deleting") {
-            return Ok(true);
+            return Ok(going());
         }
         if let Some(name) = left.and_then(|thing| thing["name"].as_str()) {
             let request = Request::new(Method::DELETE, &config.resource(&format!("{path}/{name}")), version);
-            config.clients.send(request).await.map_err(|failure| failed(REMOVE, Effect::None, failure))?;
-            return Ok(true);
+            return match config.clients.send(request).await {
+                Ok(_) => Ok(going()),
+                Err(failure) if is_held(&failure) => {
+                    let retry_after = failed(REMOVE, Effect::None, failure).retry_after().unwrap_or(SOON);
+                    Ok(Progress::Pending { retry_after, note: format!("{name} to be free, so that it can be removed") })
+                }
+                Err(failure) => Err(failed(REMOVE, Effect::None, failure)),
+            };
         }
     }
-    Ok(false)
+    Ok(Progress::Done(()))
+}
+
+/// Whether an interface cannot be removed yet: it is kept for a machine that could not be made, or one that is gone still has it.
+fn is_held(failure: &Failure) -> bool {
+    let Failure::Refused(answer) = failure else { return false };
+    let code = Complaint::read(&answer.body).and_then(|complaint| complaint.code);
+    matches!(code.as_deref(), Some("NicReservedForAnotherVm" | "NicInUse"))
 }
 
 /// Whether a thing is of this set, by its tags or by its name: Azure names disks by their machines, and interfaces as the set says.

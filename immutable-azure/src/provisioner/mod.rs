@@ -14,6 +14,7 @@ mod survey;
 mod tags;
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use immutable_core::decide::RetireProof;
@@ -25,6 +26,7 @@ use immutable_core::provider::{
 use crate::config::Config;
 use crate::operation::SOON;
 use growth::Changes;
+use removal::Vacancies;
 use survey::Fleet;
 
 const ENSURE: &str = "ensure fleet";
@@ -51,11 +53,14 @@ const REMOVE: &str = "remove fleet";
 ///   in traffic or not: have it scale out only while a rollout goes on.
 /// * **Protected** from scale-in or from actions of the set: the end is refused, and the error says so. Nothing is done about it.
 /// * **Put into the set by hand**: a member as any other, whatever it is called. One of another image is listed with other content than that
-///   of its release, so that it is replaced; so is one of a uniform set that was made before somebody changed how the set makes its members.
+///   of its release, so that it is replaced.
 ///
 /// # Removal
 /// With a fleet goes what is left of it on the [routes](crate::ConfigBuilder::routes) of the configuration: entries of backend pools whose members were
 /// drained, and pools of gateways that only say whose addresses they were. As long as the fleet has a member there, it is not removed.
+///
+/// A set may count members that it never got. It is removed when nobody is listed for as long as
+/// [lists lag](crate::ConfigBuilder::list_lag) and nothing of the set has changed meanwhile, which each process finds out anew.
 ///
 /// # Images
 /// The image of a release is a version in a gallery that is made of a generalised machine: cloud-init runs what an instance starts with at its first boot,
@@ -68,12 +73,13 @@ const REMOVE: &str = "remove fleet";
 pub struct ScaleSetProvisioner {
     config: Config,
     changes: Changes,
+    vacancies: Vacancies,
 }
 
 impl ScaleSetProvisioner {
     /// A provisioner with these settings.
     pub fn new(config: Config) -> Self {
-        Self { config, changes: Changes::default() }
+        Self { config, changes: Changes::default(), vacancies: Vacancies::default() }
     }
 }
 
@@ -114,8 +120,9 @@ impl Provisioner for ScaleSetProvisioner {
         service: &ServiceName,
         fleet: &FleetId,
     ) -> Result<Progress<()>, ProviderError> {
+        let asked = Instant::now();
         let found = survey::of_fleet(&self.config, REMOVE, fleet).await?;
-        removal::remove(&self.config, (service, fleet), found).await
+        removal::remove(&self.config, (&self.vacancies, asked), (service, fleet), found).await
     }
 }
 

@@ -1,12 +1,15 @@
 //! Ending instances by name, and removing what is left of a fleet.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use immutable_core::decide::RetireProof;
 use immutable_core::model::{FleetId, InstanceId, Lifecycle, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
+use serde_json::Value;
 
+use super::scale_set::Set;
 use super::survey::{Fleet, Parts};
 use super::{REMOVE, RETIRE, leftovers, pending};
 use crate::client::Failure;
@@ -58,9 +61,58 @@ fn names_who_is_gone(failure: &Failure) -> bool {
     answer.status == 400 && words.contains("instanceId") && words.contains("is not an active")
 }
 
+/// Since when this process sees that nobody is listed in a set that counts somebody, by the name of the set; with what the set was then. It is not in
+/// a tag of the set: a change of the set may start those who are missing.
+#[derive(Clone, Default)]
+pub(super) struct Vacancies(Arc<Mutex<BTreeMap<String, (Value, Instant)>>>);
+
+impl Vacancies {
+    /// For how long nobody was listed when somebody `asked`, and the set was as it is; nothing, if this is the first look.
+    fn last(&self, set: &Set, asked: Instant) -> Option<Duration> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((document, since)) = all.get(&set.name)
+            && *document == set.document
+        {
+            return Some(asked.saturating_duration_since(*since));
+        }
+        all.insert(set.name.clone(), (set.document.clone(), Instant::now()));
+        None
+    }
+
+    fn forget(&self, set: &Set) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&set.name);
+    }
+}
+
+/// Lowers the capacity of a set that counts members which are not listed, once it is known that there are none: to lower it ends whoever is there.
+async fn vacate(
+    config: &Config,
+    (vacancies, asked): (&Vacancies, Instant),
+    set: &Set,
+) -> Result<Progress<()>, ProviderError> {
+    let last = vacancies.last(set, asked);
+    if last.is_none_or(|last| last < config.list_lag) {
+        let problem =
+            format!("scale set {} has {} instances that are not listed: look again", set.name, set.capacity());
+        let error = ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect();
+        return Err(error.with_retry_after(config.list_lag.saturating_sub(last.unwrap_or_default())));
+    }
+    match set.resize(config, 0, None).await {
+        Ok(answer) => {
+            operation::begun(REMOVE, Effect::None, &set.name, &answer)?;
+        }
+        // Somebody else has changed it in this moment: the next look tells.
+        Err(Failure::Refused(answer)) if answer.status == 412 => {}
+        Err(failure) => return Err(failed(REMOVE, Effect::None, failure)),
+    }
+    vacancies.forget(set);
+    Ok(pending(format!("scale set {} to count no instances that it never got", set.name)))
+}
+
 /// Removes a fleet without instances: what it has on routes, what instances have left behind, and last its set, by which it would be found again.
 pub(super) async fn remove(
     config: &Config,
+    (vacancies, asked): (&Vacancies, Instant),
     (service, fleet): (&ServiceName, &FleetId),
     found: Fleet,
 ) -> Result<Progress<()>, ProviderError> {
@@ -76,15 +128,14 @@ pub(super) async fn remove(
     }
     let conflict = |problem: String| Err(ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect());
     if let Some(first) = members.first() {
+        vacancies.forget(&set);
         let (count, state) = (members.len(), first.lifecycle);
         return conflict(format!("fleet {fleet} has {count} instances, {} is {state:?}: end them first", first.id));
     }
     match set.standing() {
         Standing::Busy => return Ok(pending(format!("the change of scale set {} to be over", set.name))),
-        // Of a set whose last change failed there may be less than it should have. Otherwise there is somebody who is not listed yet.
-        Standing::Settled if set.capacity() > 0 => {
-            return conflict(format!("fleet {fleet} has {} instances that are not listed: look again", set.capacity()));
-        }
+        // Of a set whose last change failed there may be less than it should have. Otherwise there may be somebody who is not listed yet.
+        Standing::Settled if set.capacity() > 0 => return vacate(config, (vacancies, asked), &set).await,
         Standing::Settled | Standing::Failed => {}
     }
     // In a box: with its many requests it is too large to be a part of this future.
@@ -92,8 +143,10 @@ pub(super) async fn remove(
     if off_routes != Progress::Done(()) {
         return Ok(off_routes);
     }
-    if leftovers::sweep(config, &set).await? {
-        return Ok(pending(format!("what instances of {fleet} have left behind to be gone")));
+    vacancies.forget(&set);
+    let swept = leftovers::sweep(config, &set).await?;
+    if swept != Progress::Done(()) {
+        return Ok(swept);
     }
     match set.remove(config).await {
         Err(Failure::Refused(answer)) if answer.status == 412 => Ok(pending(format!("{fleet} to be looked at again"))),

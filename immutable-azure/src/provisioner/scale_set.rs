@@ -113,8 +113,8 @@ impl Set {
         self.state().is_some_and(|state| state.eq_ignore_ascii_case("Deleting"))
     }
 
-    /// Raises the capacity, if the set is still as it was, and notes who was replaced.
-    pub(super) async fn raise(
+    /// Changes the capacity, if the set is still as it was, and notes who was replaced.
+    pub(super) async fn resize(
         &self,
         config: &Config,
         capacity: u32,

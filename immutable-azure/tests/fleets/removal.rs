@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use immutable_azure_fake::Options;
 use immutable_core::model::{InstanceId, Lifecycle};
-use immutable_core::provider::{Effect, ErrorKind, OpContext, Provisioner as _};
+use immutable_core::provider::{Effect, ErrorKind, OpContext, Progress, Provisioner as _};
 use serde_json::json;
 
 use crate::stand::{BOTH, SETS, Stand, path};
@@ -151,6 +151,96 @@ async fn a_set_whose_machines_could_not_be_made_is_removed_and_one_whose_are_not
     let error = stand.remove(&spec).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None), "{error}");
     assert_eq!((stand.calls("DELETE", ""), stand.set(&spec).is_some()), (0, true));
+}
+
+#[tokio::test]
+async fn interfaces_that_are_reserved_for_who_could_not_be_made_are_waited_for() {
+    let options = Options { reserve_time: Duration::from_hours(1), ..Options::default() };
+    let stand = Stand::with(options, |builder| builder);
+    let spec = stand.spec(1);
+    stand.short(true);
+    stand.ensure(&spec).await.unwrap_err();
+    let cx = OpContext::standalone("remove");
+    for _ in 0..2 {
+        let waits = stand.fleets.remove(&cx, &spec.service, &spec.id).await.unwrap();
+        let Progress::Pending { retry_after, .. } = waits else { panic!("{waits:?}") };
+        assert_eq!(retry_after, Duration::from_secs(180));
+    }
+    stand.fake().skip(Duration::from_hours(1));
+    stand.remove(&spec).await.unwrap();
+    assert_eq!(stand.left(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_set_that_counts_members_it_never_got_is_removed_when_nobody_is_listed_for_as_long_as_lists_lag() {
+    for orchestration in BOTH {
+        let lag = Duration::from_millis(300);
+        let stand = Stand::with(Options::default(), |builder| builder.orchestration(orchestration).list_lag(lag));
+        stand.ensure(&stand.spec(2)).await.unwrap();
+        stand.short(true);
+        let spec = stand.spec(3);
+        stand.ensure(&spec).await.unwrap_err();
+        let two = stand.running(&spec).await;
+        stand.retire(&spec, &two).await.unwrap();
+        stand.short(false);
+        stand.fake().skip(Duration::from_secs(1));
+        let set = stand.set(&spec).unwrap();
+        assert_eq!(
+            (&set["sku"]["capacity"], &set["properties"]["provisioningState"]),
+            (&json!(1), &json!("Succeeded"))
+        );
+        let changes = stand.calls("PATCH", "");
+        let error = stand.remove(&spec).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::Conflict, Effect::None), "{error}");
+        assert!(error.retry_after().is_some_and(|delay| delay <= lag), "{error}");
+        assert_eq!(stand.calls("PATCH", ""), changes, "nobody knows yet whether there is somebody");
+        tokio::time::sleep(lag).await;
+        stand.remove(&spec).await.unwrap();
+        assert_eq!((stand.left(), stand.calls("PATCH", "")), (Vec::new(), changes + 1), "{orchestration:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_listed_yet_is_not_ended_by_a_removal() {
+    for orchestration in BOTH {
+        let options = Options { list_lag: Duration::from_hours(1), ..Options::default() };
+        let lag = Duration::from_millis(300);
+        let stand = Stand::with(options, |builder| builder.orchestration(orchestration).list_lag(lag));
+        let spec = stand.spec(2);
+        stand.try_ensure(&spec).await.unwrap();
+        stand.fake().skip(Duration::from_secs(1));
+        let error = stand.remove(&spec).await.unwrap_err();
+        assert!(error.to_string().contains("not listed"), "{error}");
+        // What was changed since is looked at anew.
+        stand.fake().change(&path(&spec), |set| set["tags"]["owner"] = "somebody".into());
+        tokio::time::sleep(lag).await;
+        let error = stand.remove(&spec).await.unwrap_err();
+        assert!(error.to_string().contains("not listed"), "{error}");
+        stand.fake().skip(Duration::from_hours(1));
+        tokio::time::sleep(lag).await;
+        let error = stand.remove(&spec).await.unwrap_err();
+        assert!(error.to_string().contains("has 2 instances"), "{error}");
+        assert_eq!((stand.running(&spec).await.len(), stand.calls("PATCH", "")), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn who_is_counted_until_gone_is_nobody_elses_change_of_the_size() {
+    for orchestration in BOTH {
+        let options = Options { leaves_late: true, ..Options::default() };
+        let stand = Stand::with(options, |builder| builder.orchestration(orchestration));
+        let spec = stand.spec(4);
+        stand.ensure(&spec).await.unwrap();
+        let all = stand.running(&spec).await;
+        stand.fake().set(|options| options.stop_time = Duration::from_hours(1));
+        stand.retire(&spec, &all[..3]).await.unwrap();
+        let fleet = stand.fleet(&spec).await.unwrap();
+        assert_eq!((fleet.instances.len(), &stand.set(&spec).unwrap()["sku"]["capacity"]), (4, &json!(4)));
+        assert_eq!(fleet.wanted, Some(1));
+        stand.fake().skip(Duration::from_hours(1));
+        let fleet = stand.fleet(&spec).await.unwrap();
+        assert_eq!((fleet.instances.len(), fleet.wanted), (1, Some(1)));
+    }
 }
 
 #[tokio::test]
