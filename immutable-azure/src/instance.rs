@@ -1,8 +1,9 @@
 //! Instances are named as their machines are: `<scale set>_<suffix>`, in small letters.
 //!
-//! A flexible scale set names its machines by eight hexadecimal digits of chance, a uniform one by a number that it uses once
-//! (<https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-ids>). So the name tells the instance from all that were
-//! and will be, and its fleet besides. Azure tells names in letters of either size, depending on whom one asks.
+//! A flexible scale set names its machines by eight hexadecimal digits of chance, a uniform one by a number
+//! (<https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-ids>). So the name tells the fleet, and the instance from
+//! all that are; of a flexible set also from all that were and will be. A number may be used again when whoever had it is gone: see
+//! [`Orchestration::Uniform`](crate::Orchestration::Uniform). Azure tells names in letters of either size, depending on whom one asks.
 
 use immutable_core::model::{FleetId, InstanceId, NameError};
 
