@@ -164,7 +164,7 @@ async fn interfaces_that_are_reserved_for_who_could_not_be_made_are_waited_for()
     for _ in 0..2 {
         let waits = stand.fleets.remove(&cx, &spec.service, &spec.id).await.unwrap();
         let Progress::Pending { retry_after, .. } = waits else { panic!("{waits:?}") };
-        assert_eq!(retry_after, Duration::from_secs(180));
+        assert_eq!(retry_after, Duration::from_mins(3));
     }
     stand.fake().skip(Duration::from_hours(1));
     stand.remove(&spec).await.unwrap();
