@@ -7,6 +7,7 @@ use std::time::Duration;
 ///
 /// The times are short, so that tests are; the order of things is that of the real service.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a way in which Azure may be, whatever the others are")]
 pub struct Options {
     /// The only subscription there is.
     pub subscription: String,
