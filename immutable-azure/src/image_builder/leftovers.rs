@@ -68,12 +68,9 @@ async fn delete(site: &Site<'_>, api: Api<'_>, mut before: Effect, all: &[Left])
         if site.compute().get(&site.machine(builder), None).await?.is_some() {
             continue;
         }
-        match api.delete(before, id).await {
-            // An interface is kept for its machine for three minutes after the start of that has failed.
-            Err(error) if error.to_string().contains("NicReservedForAnotherVm") => {}
-            Err(error) => return Err(error),
-            Ok(_) => before = Effect::Unknown,
-        }
+        // An interface is kept for its machine for three minutes after the start of that has failed: it is looked at again.
+        api.delete(before, id).await?;
+        before = Effect::Unknown;
     }
     Ok(before)
 }
