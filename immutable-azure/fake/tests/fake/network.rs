@@ -254,6 +254,15 @@ async fn a_gateway_switches_its_rule_and_tells_how_its_backends_are() {
     ask(&fake, "PUT", GATEWAY, Some(gateway(&fake, &ips))).await;
     fake.set_ill(interfaces[1]["properties"]["virtualMachine"]["id"].as_str().unwrap(), true);
     let asked = ask(&fake, "POST", &format!("{GATEWAY}/backendhealth"), None).await;
+    let early = read(&fake, asked.header("location")).await;
+    let early = &early["backendAddressPools"][0]["backendHttpSettingsCollection"][0]["servers"];
+    assert_eq!(
+        (&early[0]["health"], &early[1]["health"]),
+        (&json!("Unhealthy"), &json!("Unhealthy")),
+        "not probed yet"
+    );
+    fake.skip(HOUR);
+    let asked = ask(&fake, "POST", &format!("{GATEWAY}/backendhealth"), None).await;
     assert_eq!(asked.status, 202);
     let health = read(&fake, asked.header("location")).await;
     let pools = health["backendAddressPools"].as_array().unwrap();
