@@ -7,7 +7,7 @@
 //!
 //! # Guarantees
 //! * One request per call, and no call waits.
-//! * No answer is older than [`OLDEST`]: an older one is as good as none.
+//! * Who asks is told no answer that is older than [`OLDEST`]: an older one is as good as none. Only who [asks for what was kept](Questions::kept) has it, with its time.
 //! * A question that is not answered within [`GIVEN_UP`] is asked anew.
 //! * Only answers are remembered. Who forgets them, because the process ended, asks again.
 

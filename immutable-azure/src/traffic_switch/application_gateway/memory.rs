@@ -173,6 +173,7 @@ mod tests {
         check("3", 7, &[(&heir, 7), (&b, 7)]);
         check("2", 8, &[(&heir, 8), (&b, 8)]);
     }
+
     #[test]
     fn what_was_seen_while_the_gateway_changes_is_in_effect_when_it_has_changed() {
         let memory = Memory::default();
