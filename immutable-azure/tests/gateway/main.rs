@@ -10,7 +10,7 @@ mod metrics;
 mod permissions;
 mod probe;
 mod requests;
-#[path = "../support/role.rs"]
-mod role;
 mod rules;
 mod stand;
+#[path = "../support/mod.rs"]
+mod support;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use immutable_azure::RoleUse;
 
-use crate::role;
 use crate::stand::{Stand, to};
+use crate::support;
 
 fn actions() -> BTreeSet<String> {
-    role::actions([RoleUse::Gateways])
+    support::actions([RoleUse::Gateways])
 }
 
 /// Moves traffic in a fake that allows only these actions.
@@ -44,7 +44,7 @@ async fn the_role_for_gateways_is_enough_for_both_switches_and_each_of_it_is_nee
     for stand in [Stand::by_members, Stand::by_rule] {
         moved(stand(), actions()).await.unwrap();
         for action in actions() {
-            if let Err(error) = moved(stand(), role::without(&actions(), &action)).await {
+            if let Err(error) = moved(stand(), support::without(&actions(), &action)).await {
                 assert!(error.to_ascii_lowercase().contains(&action.to_ascii_lowercase()), "{error}");
                 unneeded.remove(&action);
             }

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::time::OffsetDateTime;
 use immutable_azure::{Clients, Config, ConfigBuilder, GatewayPoolSwitch, RoutingRuleSwitch};
 use immutable_azure_fake::{Fake, Options};
 use immutable_core::model::{Endpoint, FleetId, RouteId, RouteVersion, Split};
@@ -14,6 +12,8 @@ use immutable_core::provider::{
     TrafficSwitch,
 };
 use serde_json::{Value, json};
+
+use crate::support::{Fixed, TOKEN};
 
 pub(crate) const GATEWAY: &str = "Microsoft.Network/applicationGateways/web";
 pub(crate) const GET: &str = "GET Microsoft.Network/applicationGateways";
@@ -24,21 +24,6 @@ pub(crate) const HOUR: Duration = Duration::from_hours(1);
 /// How long the gateway takes until it knows a member, by the settings of its probe.
 const PROBED_WITHIN: Duration = Duration::from_millis(2050);
 const IMAGE: &str = "Microsoft.Compute/galleries/golden/images/web/versions/1.0.0";
-pub(crate) const TOKEN: &str = "hunter2-access-token";
-
-#[derive(Debug)]
-struct Known;
-
-#[async_trait::async_trait]
-impl TokenCredential for Known {
-    async fn get_token(
-        &self,
-        _scopes: &[&str],
-        _options: Option<TokenRequestOptions<'_>>,
-    ) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new(TOKEN, OffsetDateTime::now_utc() + Duration::from_hours(1)))
-    }
-}
 
 pub(crate) struct Stand {
     pub(crate) fake: Fake,
@@ -236,7 +221,7 @@ pub(crate) fn all(members: &[&[MemberTarget]], health: MemberHealth) -> Vec<(Str
 }
 
 pub(crate) fn config(fake: &Fake) -> ConfigBuilder {
-    let clients = Clients::new(Arc::new(Known), Some(&fake.url())).unwrap();
+    let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
     let options = Options::default();
     Config::builder(clients, options.subscription, "fake", options.location)
         .vm_size("Standard_B2s")

@@ -5,6 +5,6 @@
 mod metrics;
 mod permissions;
 mod probes;
-#[path = "../support/role.rs"]
-mod role;
 mod stand;
+#[path = "../support/mod.rs"]
+mod support;

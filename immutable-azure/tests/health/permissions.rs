@@ -9,8 +9,8 @@ use immutable_core::provider::{ErrorKind, HealthProbe, MetricSource, OpContext, 
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::role::{actions, without};
 use crate::stand::{config, fleet, instances, make_set, slow};
+use crate::support::{actions, without};
 
 const GATEWAY: &str = "Microsoft.Network/applicationGateways/web";
 

@@ -3,29 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::time::{Duration as Span, OffsetDateTime};
 use immutable_azure::{Clients, Config, ConfigBuilder};
 use immutable_azure_fake::{Fake, Options};
 use immutable_core::model::{FleetId, InstanceId};
 use serde_json::{Value, json};
 
+use crate::support::Fixed;
+
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const FLEET: &str = "web-0123456789ab";
 pub(crate) const SET: &str = "Microsoft.Compute/virtualMachineScaleSets/im-web-0123456789ab";
 const IMAGE: &str = "Microsoft.Compute/galleries/golden/images/web/versions/1.0.0";
-
-/// Whoever asks has a token.
-#[derive(Debug)]
-struct Anybody;
-
-#[async_trait]
-impl TokenCredential for Anybody {
-    async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("of-a-test", OffsetDateTime::now_utc() + Span::hours(1)))
-    }
-}
 
 /// A fake where everything takes an hour, so that time passes only when a test says so.
 pub(crate) fn slow() -> Fake {
@@ -42,7 +30,7 @@ pub(crate) fn slow() -> Fake {
 }
 
 pub(crate) fn config(fake: &Fake) -> ConfigBuilder {
-    let clients = Clients::new(Arc::new(Anybody), Some(&fake.url())).unwrap();
+    let clients = Clients::new(Arc::new(Fixed), Some(&fake.url())).unwrap();
     let subscription = fake.id("").split('/').nth(2).unwrap().to_owned();
     Config::builder(clients, subscription, "fake", "westeurope")
         .vm_size("Standard_B2s")

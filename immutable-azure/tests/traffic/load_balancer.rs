@@ -11,8 +11,8 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::role::{actions, without};
 use crate::stand::{BALANCER, PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, quick, until};
+use crate::support::{actions, without};
 
 fn to(members: &[&[MemberTarget]]) -> Assignment {
     assignment(&[], members)

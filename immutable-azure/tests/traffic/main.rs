@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod load_balancer;
-#[path = "../support/role.rs"]
-mod role;
 mod stand;
+#[path = "../support/mod.rs"]
+mod support;
 mod traffic_manager;

@@ -4,9 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
-use azure_core::time::{Duration as Span, OffsetDateTime};
 use immutable_azure::{Clients, Config, ConfigBuilder};
 use immutable_azure_fake::{Fake, Options};
 use immutable_core::model::{Endpoint, FleetId, InstanceId, RouteId, RouteVersion, Split, Weight};
@@ -14,6 +11,8 @@ use immutable_core::provider::{
     Assignment, MemberHealth, MemberTarget, OpContext, Progress, ProviderError, TrafficState, TrafficSwitch,
 };
 use serde_json::{Value, json};
+
+use crate::support::Fixed;
 
 /// The balancer of the user.
 pub(crate) const BALANCER: &str = "Microsoft.Network/loadBalancers/web";
@@ -26,17 +25,6 @@ const STEP: Duration = Duration::from_millis(10);
 
 const IMAGE: &str = "Microsoft.Compute/galleries/golden/images/web/versions/1.0.0";
 const SETS: &str = "Microsoft.Compute/virtualMachineScaleSets";
-
-/// A credential that always has a token.
-#[derive(Debug)]
-struct Known;
-
-#[async_trait]
-impl TokenCredential for Known {
-    async fn get_token(&self, _: &[&str], _: Option<TokenRequestOptions<'_>>) -> azure_core::Result<AccessToken> {
-        Ok(AccessToken::new("hunter2", OffsetDateTime::now_utc() + Span::hours(1)))
-    }
-}
 
 /// A fake with the machines of `web-old` and `web-new`, three of each, and a balancer whose pool has an entry of somebody else's.
 #[derive(Debug)]
@@ -64,7 +52,7 @@ impl Stand {
     }
 
     pub(crate) fn config(&self) -> ConfigBuilder {
-        let clients = Clients::new(Arc::new(Known), Some(&self.fake.url())).unwrap();
+        let clients = Clients::new(Arc::new(Fixed), Some(&self.fake.url())).unwrap();
         let (subscription, group) = ("00000000-0000-0000-0000-00000000fa4e", "fake");
         let subnet = self.fake.id("Microsoft.Network/virtualNetworks/net/subnets/main");
         let builder =

@@ -9,10 +9,10 @@ use immutable_core::provider::{
 };
 use serde_json::{Value, json};
 
-use crate::role::{actions, without};
 use crate::stand::{
     PUT_POOL, Stand, again, assignment, call, fleet, healths, look, make, public_address, quick, until,
 };
+use crate::support::{actions, without};
 
 const PROFILE: &str = "Microsoft.Network/trafficManagerProfiles/web";
 const PUT: &str = "PUT Microsoft.Network/trafficManagerProfiles";
