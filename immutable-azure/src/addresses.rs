@@ -1,6 +1,8 @@
 //! Which instance has which address, as the network interfaces say.
 //!
-//! Machines of flexible scale sets have their interfaces among all others of the resource group, those of uniform ones in their set.
+//! Machines of flexible scale sets have their interfaces among all others of the resource group, those of uniform ones in their set. The latter tell only the
+//! number of a machine. So the members of a uniform set are listed before its interfaces: an address that is found under a number then is none of somebody who
+//! had the number before, unless lists lag.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,7 +14,7 @@ use serde_json::Value;
 
 use crate::client::Request;
 use crate::config::Config;
-use crate::members::{COMPUTE, SETS};
+use crate::members::{COMPUTE, Numbers, SETS};
 use crate::{instance, looks, members, ownership};
 
 /// The version of the API of network interfaces.
@@ -34,8 +36,10 @@ pub(crate) async fn all(
     let request = Request::new(Method::GET, &config.resource(SETS), COMPUTE);
     for set in listed(config, operation, request).await? {
         let Some(name) = set["name"].as_str().filter(|name| name.starts_with(ownership::PREFIX)) else { continue };
-        if !members::is_flexible(&set) {
-            found.extend(of_set(config, operation, name).await?);
+        if !members::is_flexible(&set)
+            && let Some(members) = members::list(config, operation, name, false).await?
+        {
+            found.extend(of_set(config, operation, name, &members::numbers(name, &members)).await?);
         }
     }
     unique(operation, found)
@@ -47,18 +51,20 @@ pub(crate) async fn of_flexible(
     operation: &'static str,
 ) -> Result<Vec<(IpAddr, InstanceId)>, ProviderError> {
     let request = Request::new(Method::GET, &config.resource("Microsoft.Network/networkInterfaces"), NETWORK);
+    let read = |interface: &Value| read(interface, &Numbers::new());
     Ok(listed(config, operation, request).await?.iter().flat_map(read).collect())
 }
 
-/// The addresses of the machines of a uniform scale set; none, if it is gone.
+/// The addresses of these members of a uniform scale set; none, if it is gone.
 pub(crate) async fn of_set(
     config: &Config,
     operation: &'static str,
     set: &str,
+    members: &Numbers,
 ) -> Result<Vec<(IpAddr, InstanceId)>, ProviderError> {
     let path = config.resource(&format!("{SETS}/{set}/networkInterfaces"));
     let found = looks::all(&config.clients, operation, Request::new(Method::GET, &path, NETWORK_OF_SETS)).await?;
-    Ok(found.unwrap_or_default().iter().flat_map(read).collect())
+    Ok(found.unwrap_or_default().iter().flat_map(|interface| read(interface, members)).collect())
 }
 
 /// A list that is always there.
@@ -92,25 +98,22 @@ fn unique(
     Ok(all)
 }
 
-/// The private addresses of an interface, the primary one first; none, if it is of no machine.
-fn read(interface: &Value) -> Vec<(IpAddr, InstanceId)> {
+/// The private addresses of an interface, the primary one first; none, if it is of no machine, or of none of the `members` of its uniform set.
+fn read(interface: &Value, members: &Numbers) -> Vec<(IpAddr, InstanceId)> {
     let properties = &interface["properties"];
-    let Some(instance) = properties["virtualMachine"]["id"].as_str().and_then(of_machine) else { return Vec::new() };
+    let machine = properties["virtualMachine"]["id"].as_str();
+    let Some(instance) = machine.and_then(|id| of_machine(id, members)) else { return Vec::new() };
     let mut parts: Vec<_> = properties["ipConfigurations"].as_array().into_iter().flatten().collect();
     parts.sort_by_key(|part| part["properties"]["primary"] == false);
     let address = |part: &Value| part["properties"]["privateIPAddress"].as_str()?.parse().ok();
     parts.into_iter().filter_map(address).map(|address| (address, instance.clone())).collect()
 }
 
-/// The instance that the machine of this id is: its name, which for a member of a uniform set is made of the set's and a number.
-fn of_machine(id: &str) -> Option<InstanceId> {
+/// The instance that the machine of this id is: by its name, or by its number in a uniform set.
+fn of_machine(id: &str, members: &Numbers) -> Option<InstanceId> {
     let id = id.to_ascii_lowercase();
     let (before, own) = id.rsplit_once("/virtualmachines/")?;
-    let name = match before.rsplit_once("/virtualmachinescalesets/") {
-        Some((_, set)) => format!("{set}_{own}"),
-        None => own.to_owned(),
-    };
-    instance::id(&name).ok()
+    if before.contains("/virtualmachinescalesets/") { members.get(own).cloned() } else { instance::id(own).ok() }
 }
 
 #[cfg(test)]
@@ -136,9 +139,11 @@ mod tests {
     fn an_interface_says_which_instance_has_its_addresses() {
         let machines = "Microsoft.Compute/virtualMachines";
         let sets = "Microsoft.Compute/virtualMachineScaleSets";
+        let members = Numbers::from([("3".to_owned(), "im-web-1_3-0a1b2c3d".parse().unwrap())]);
         for (machine, addresses, expected) in [
             (format!("{machines}/im-web-1_0A1b2c3d"), vec![("10.0.0.1", true)], "10.0.0.1 im-web-1_0a1b2c3d"),
-            (format!("{sets}/im-web-1/virtualMachines/3"), vec![("10.0.0.1", true)], "10.0.0.1 im-web-1_3"),
+            (format!("{sets}/im-web-1/virtualMachines/3"), vec![("10.0.0.1", true)], "10.0.0.1 im-web-1_3-0a1b2c3d"),
+            (format!("{sets}/im-web-1/virtualMachines/4"), vec![("10.0.0.1", true)], ""),
             (
                 format!("{machines}/im-web-1_a"),
                 vec![("fd00::1", false), ("10.0.0.1", true)],
@@ -148,9 +153,9 @@ mod tests {
             (format!("{machines}/im-web-1_a"), vec![], ""),
             (format!("{machines}/im-web-1_a"), vec![("no address", true)], ""),
         ] {
-            assert_eq!(text(&read(&interface(&machine, &addresses))), expected, "{machine}");
+            assert_eq!(text(&read(&interface(&machine, &addresses), &members)), expected, "{machine}");
         }
-        assert!(read(&json!({ "properties": { "ipConfigurations": [] } })).is_empty());
+        assert!(read(&json!({ "properties": { "ipConfigurations": [] } }), &members).is_empty());
     }
 
     #[tokio::test]
@@ -161,6 +166,7 @@ mod tests {
         let server = Server::start([
             list(vec![interface("Microsoft.Compute/virtualMachines/im-web-1_a", &[("10.0.0.1", true)])]),
             list(vec![set("im-web-1", "Flexible"), set("im-web-2", "Uniform"), set("other", "Uniform")]),
+            list(vec![json!({ "instanceId": "0", "properties": { "vmId": "0a1b2c3d-0000-4000-8000-000000000000" } })]),
             list(vec![interface(numbered, &[("10.0.0.2", true)])]),
         ])
         .await;
@@ -169,8 +175,8 @@ mod tests {
         let config = Config::builder(server.clients(), "01234567-89ab-cdef-0123-456789abcdef", "g", "westeurope");
         let config = config.vm_size("Standard_D2s_v5").subnet(subnet).build().unwrap();
         let found: Vec<_> = all(&config, "test").await.unwrap().into_iter().collect();
-        assert_eq!(text(&found), "10.0.0.1 im-web-1_a, 10.0.0.2 im-web-2_0");
-        let looked = &server.seen()[2].line;
+        assert_eq!(text(&found), "10.0.0.1 im-web-1_a, 10.0.0.2 im-web-2_0-0a1b2c3d");
+        let looked = &server.seen()[3].line;
         assert!(
             looked.contains("/virtualMachineScaleSets/im-web-2/networkInterfaces?api-version=2018-10-01"),
             "{looked}"

@@ -1,5 +1,7 @@
 //! The members of the scale set of a fleet, as lists show them: read only.
 
+use std::collections::BTreeMap;
+
 use immutable_core::model::{FleetId, InstanceId};
 use immutable_core::provider::ProviderError;
 use reqwest::Method;
@@ -15,6 +17,9 @@ pub(crate) const COMPUTE: &str = "2024-07-01";
 
 /// The type of scale sets.
 pub(crate) const SETS: &str = "Microsoft.Compute/virtualMachineScaleSets";
+
+/// The instances that members of a uniform set are, by their numbers.
+pub(crate) type Numbers = BTreeMap<String, InstanceId>;
 
 /// The scale set of a fleet.
 #[derive(Debug)]
@@ -49,12 +54,9 @@ impl<'a> ScaleSet<'a> {
         is_flexible(&self.document)
     }
 
-    /// The id of the instance that a member is.
+    /// The instance that a member is; nothing, as long as it has no name.
     pub(crate) fn instance(&self, member: &Value) -> Option<InstanceId> {
-        if self.is_flexible() {
-            return instance::id(member["name"].as_str()?).ok();
-        }
-        instance::id(&format!("{}_{}", self.name, member["instanceId"].as_str()?)).ok()
+        instance(&self.name, self.is_flexible(), member)
     }
 
     /// Whether Azure looks at what runs on the members: by the application health extension or by a probe of a load balancer, of which a
@@ -86,6 +88,17 @@ impl<'a> ScaleSet<'a> {
 pub(crate) fn is_flexible(set: &Value) -> bool {
     let mode = set["properties"]["orchestrationMode"].as_str();
     mode.is_some_and(|mode| mode.eq_ignore_ascii_case("Flexible"))
+}
+
+/// The instance that a member of a set is; nothing, as long as it has no name.
+pub(crate) fn instance(set: &str, is_flexible: bool, member: &Value) -> Option<InstanceId> {
+    if is_flexible { instance::id(member["name"].as_str()?).ok() } else { instance::numbered(set, member) }
+}
+
+/// Which number of a uniform set which of these members has.
+pub(crate) fn numbers(set: &str, members: &[Value]) -> Numbers {
+    let numbered = |member: &Value| Some((member["instanceId"].as_str()?.to_owned(), instance::numbered(set, member)?));
+    members.iter().filter_map(numbered).collect()
 }
 
 /// The members of a set, each with its instance view: one list, whatever the size. Nothing, if the set is gone.

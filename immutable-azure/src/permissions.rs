@@ -99,6 +99,7 @@ const NEEDED: &[Needed] = &[
 
     (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read", "members of uniform scale sets have addresses"),
     (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/read", "which scale sets are uniform is looked at"),
+    (RoleUse::Gateways, "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read", "who has which number in a uniform scale set is looked at"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/backendhealth/action", "members are healthy in the eyes of the gateway"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/getBackendHealthOnDemand/action", "members are healthy before a rule leads to them"),
     (RoleUse::Gateways, "Microsoft.Network/applicationGateways/read", "where traffic goes is looked at"),

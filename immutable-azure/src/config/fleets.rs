@@ -22,9 +22,8 @@ pub enum Orchestration {
     /// As numbered parts of the set. One list tells all about them.
     ///
     /// Azure may [use a number again](https://learn.microsoft.com/azure/virtual-machine-scale-sets/virtual-machine-scale-sets-instance-ids)
-    /// when whoever had it is gone. An instance is known by its number, so a new one may pass for the old one for a while: what was found out
-    /// about that one, such as that it was drained, is believed of it, and an end whose answer was lost and that is sent again can end it. Names of
-    /// machines of flexible sets are not used again.
+    /// when whoever had it is gone. So an instance is known by its number and the beginning of the `vmId` of its machine, and is listed from when Azure tells
+    /// it. These names are longer: the name of the service has 34 characters at most, and 39 elsewhere.
     Uniform,
 }
 

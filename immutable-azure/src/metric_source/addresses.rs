@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::OPERATION;
 use crate::members::ScaleSet;
-use crate::{Config, addresses};
+use crate::{Config, addresses, members};
 
 /// The addresses of instances, each with the moment in seconds since 1970 from which on it has been theirs.
 pub(super) type Addresses = BTreeMap<String, i64>;
@@ -26,7 +26,7 @@ pub(super) async fn of_fleet(config: &Config, fleet: &FleetId) -> Result<Address
     let owners = if set.is_flexible() {
         addresses::of_flexible(config, OPERATION).await?
     } else {
-        addresses::of_set(config, OPERATION, set.name()).await?
+        addresses::of_set(config, OPERATION, set.name(), &members::numbers(set.name(), &members)).await?
     };
     let known = |(address, owner): (IpAddr, InstanceId)| Some((address.to_string(), *born.get(&owner)?));
     Ok(owners.into_iter().filter_map(known).collect())

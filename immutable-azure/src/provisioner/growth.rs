@@ -116,7 +116,7 @@ async fn raise(
     spec: &FleetSpec,
 ) -> Result<Progress<()>, ProviderError> {
     let set = &parts.set;
-    let names = replaced.iter().map(Member::suffix).collect::<Vec<_>>().join(",");
+    let names = replaced.iter().map(Member::mark).collect::<Vec<_>>().join(",");
     match set.resize(config, capacity, (!names.is_empty()).then_some(names.as_str())).await {
         Ok(answer) => note(changes, &set.name, &answer)?,
         // Somebody else has changed it in this moment: the next look tells.

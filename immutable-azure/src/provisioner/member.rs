@@ -1,5 +1,7 @@
 //! The members of a scale set, as the lists of either kind tell them.
 
+use std::collections::BTreeSet;
+
 use immutable_core::model::{Fingerprint, InstanceId, Lifecycle};
 use immutable_core::provider::{Effect, ErrorKind, ProviderError};
 use jiff::Timestamp;
@@ -18,7 +20,8 @@ use crate::{instance, looks, members};
 /// A machine of a scale set.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub(super) id: InstanceId,
+    /// The instance that it is; nothing, as long as Azure has not told what makes its number its own. It never ran then.
+    pub(super) id: Option<InstanceId>,
     /// What its scale set calls it: the name of a machine, or a number.
     pub(super) key: String,
     pub(super) lifecycle: Lifecycle,
@@ -43,7 +46,7 @@ pub(super) async fn all(
     found.map(read).transpose()
 }
 
-/// A member as it is now; nothing, if it is gone.
+/// A member as it is now; nothing, if it is gone, whoever has its number.
 pub(super) async fn now(
     config: &Config,
     operation: &'static str,
@@ -58,27 +61,25 @@ pub(super) async fn now(
     let request = Request::new(Method::GET, &config.resource(&path), COMPUTE).query("$expand", "instanceView");
     let Some(answer) = looks::one(&config.clients, operation, request).await? else { return Ok(None) };
     let machine: Value = answer.json().map_err(|failure| unseen(operation, failure))?;
-    Member::read(operation, set, &machine).map(Some)
+    let now = Member::read(operation, set, &machine)?;
+    Ok((now.id == member.id).then_some(now))
 }
 
 impl Member {
     fn read(operation: &'static str, set: &Set, machine: &Value) -> Result<Self, ProviderError> {
         let unreadable = || unseen(operation, Failure::Unreadable);
         let properties = &machine["properties"];
-        let (name, key) = if set.is_flexible() {
-            let name = machine["name"].as_str().ok_or_else(unreadable)?;
-            (name.to_owned(), name)
-        } else {
-            let number = machine["instanceId"].as_str().ok_or_else(unreadable)?;
-            (format!("{}_{number}", set.name), number)
-        };
-        let id = instance::id(&name).map_err(|error| {
-            let problem = format!("machine {name}: {error}");
-            ProviderError::new(ErrorKind::Internal, operation, problem).without_effect()
-        })?;
+        let key = if set.is_flexible() { &machine["name"] } else { &machine["instanceId"] };
+        let key = key.as_str().ok_or_else(unreadable)?;
+        let id = members::instance(&set.name, set.is_flexible(), machine);
         let state = properties["provisioningState"].as_str().unwrap_or_default();
         let statuses = || properties["instanceView"]["statuses"].as_array().into_iter().flatten();
         let power = statuses().find_map(|status| status["code"].as_str()?.strip_prefix("PowerState/"));
+        if id.is_none() && (set.is_flexible() || power.is_some()) {
+            let problem =
+                format!("machine {key} of scale set {} has nothing that it could be known by: look again", set.name);
+            return Err(ProviderError::new(ErrorKind::Internal, operation, problem).without_effect());
+        }
         let is_failed = Standing::of(Some(state)) == Standing::Failed;
         let is_unborn = power.is_none() && is_failed && statuses().any(is_over);
         let protection = &properties["protectionPolicy"];
@@ -94,13 +95,29 @@ impl Member {
         })
     }
 
+    /// Whether it is an instance that is starting or running.
     pub(super) fn is_live(&self) -> bool {
-        lifecycle::is_live(self.lifecycle)
+        self.id.is_some() && lifecycle::is_live(self.lifecycle)
+    }
+
+    /// Whether it is one of these.
+    pub(super) fn is_one_of(&self, instances: &BTreeSet<&InstanceId>) -> bool {
+        self.id.as_ref().is_some_and(|id| instances.contains(id))
+    }
+
+    /// Whether it never was an instance, and never will be.
+    pub(super) fn never_was(&self) -> bool {
+        self.id.is_none() && self.lifecycle == Lifecycle::Dead
+    }
+
+    /// What it is called where people read it.
+    pub(super) fn text(&self) -> &str {
+        self.id.as_ref().map_or(&self.key, InstanceId::as_str)
     }
 
     /// What tells it from the other members of its set.
-    pub(super) fn suffix(&self) -> &str {
-        self.id.as_str().rsplit('_').next().unwrap_or_default()
+    pub(super) fn mark(&self) -> &str {
+        self.id.as_ref().map_or(&self.key, instance::mark)
     }
 }
 

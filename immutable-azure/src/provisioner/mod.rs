@@ -52,6 +52,8 @@ const REMOVE: &str = "remove fleet";
 /// * **An autoscaler**, or a person, changes the capacity: the rollout follows. An autoscaler that takes instances away chooses them itself, whether they are
 ///   in traffic or not: have it scale out only while a rollout goes on.
 /// * **Protected** from scale-in or from actions of the set: the end is refused, and the error says so. Nothing is done about it.
+/// * **Not named yet**: a machine of a uniform set that Azure is about to make and tells no `vmId` of. It counts in the size of its fleet, and is listed when it has
+///   one; `ensure` is not done before.
 /// * **Put into the set by hand**: a member as any other, whatever it is called. One of another image is listed with other content than that
 ///   of its release, so that it is replaced.
 ///
@@ -109,9 +111,10 @@ impl Provisioner for ScaleSetProvisioner {
         survey::of_service(&self.config, OBSERVE, service).await
     }
 
-    async fn retire(&self, _: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
+    async fn retire(&self, cx: &OpContext, proof: &RetireProof) -> Result<Progress<()>, ProviderError> {
+        let until = Instant::now() + cx.timeout / 2;
         let fleet = survey::of_fleet(&self.config, RETIRE, proof.fleet()).await?;
-        removal::retire(&self.config, proof, fleet).await
+        removal::retire(&self.config, proof, fleet, until).await
     }
 
     async fn remove(

@@ -20,6 +20,13 @@ const NETWORK: &str = "2020-11-01";
 /// The longest prefix of the names that machines have for themselves.
 const LONGEST_PREFIX: usize = 15;
 
+/// The longest name of a uniform set. Instances have up to fifteen characters more than their set, as in `_99999-0a1b2c3d`, and 65 at most where they are
+/// [members of a load balancer](crate::LoadBalancerSwitch), whose names also say since when they are in.
+const LONGEST_UNIFORM: usize = 65 - 15;
+
+/// The longest name of a service whose uniform sets have such names: beside it there are the prefix, a dash and twelve digits of the release.
+const LONGEST_UNIFORM_SERVICE: usize = 34;
+
 fn refused(problem: impl Into<String>) -> ProviderError {
     ProviderError::new(ErrorKind::InvalidRequest, ENSURE, problem.into()).without_effect()
 }
@@ -108,6 +115,12 @@ pub(super) fn document(config: &Config, name: &str, spec: &FleetSpec) -> Result<
             properties["platformFaultDomainCount"] = 1.into();
         }
         Orchestration::Uniform => {
+            if name.len() > LONGEST_UNIFORM {
+                return Err(refused(format!(
+                    "{} is too long for a uniform scale set: name the service with at most {LONGEST_UNIFORM_SERVICE} characters",
+                    spec.id
+                )));
+            }
             properties["orchestrationMode"] = "Uniform".into();
             // Never more than asked for, not even for a moment.
             properties["overprovision"] = false.into();

@@ -9,6 +9,7 @@ use immutable_core::model::{FleetId, InstanceId, Lifecycle, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind, Progress, ProviderError};
 use serde_json::Value;
 
+use super::member::{self, Member};
 use super::scale_set::Set;
 use super::survey::{Fleet, Parts};
 use super::{REMOVE, RETIRE, leftovers, pending};
@@ -25,31 +26,60 @@ const ENDED_AT_ONCE: usize = 100;
 const BEGUN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Begins to end those whom the proof names, who are of its fleet, and whom nobody ends already. Done when all of them are seen to end.
-pub(super) async fn retire(config: &Config, proof: &RetireProof, fleet: Fleet) -> Result<Progress<()>, ProviderError> {
+/// `until`: when what was looked at has to do.
+pub(super) async fn retire(
+    config: &Config,
+    proof: &RetireProof,
+    fleet: Fleet,
+    until: Instant,
+) -> Result<Progress<()>, ProviderError> {
     let Fleet::Ours(parts) = fleet else { return Ok(Progress::Done(())) };
     let named: BTreeSet<&InstanceId> = proof.instances().iter().collect();
     let victims = parts.members.iter().filter(|member| member.lifecycle != Lifecycle::Ending);
-    let victims = victims.filter(|member| named.contains(&member.id));
+    let victims = victims.filter(|member| member.is_one_of(&named));
     let (kept, victims): (Vec<_>, Vec<_>) = victims.partition(|member| member.is_protected);
     if victims.is_empty() {
         // Azure itself would end it all the same: this is a user's own request.
         return kept.first().map_or(Ok(Progress::Done(())), |member| {
-            let problem = format!("{} is protected by its scale set: end its protection", member.id);
+            let problem = format!("{} is protected by its scale set: end its protection", member.text());
             Err(ProviderError::new(ErrorKind::Conflict, RETIRE, problem).without_effect())
         });
     }
-    let keys: Vec<&str> = victims.iter().map(|member| member.key.as_str()).take(ENDED_AT_ONCE).collect();
+    let outdated = || Ok(pending(format!("who is gone of {} to be listed no more", proof.fleet())));
+    let victims = still_there(config, &parts.set, victims.into_iter().take(ENDED_AT_ONCE), until).await?;
+    let keys: Vec<&str> = victims.iter().map(|member| member.key.as_str()).collect();
+    if keys.is_empty() {
+        return outdated();
+    }
     let answer = match parts.set.end(config, &keys).await {
         Ok(answer) => answer,
-        Err(failure) if names_who_is_gone(&failure) => {
-            return Ok(pending(format!("who is gone of {} to be listed no more", proof.fleet())));
-        }
+        Err(failure) if names_who_is_gone(&failure) => return outdated(),
         Err(failure) => return Err(failed(RETIRE, Effect::None, failure)),
     };
     // What was accepted is not seen yet. The next call sees it, and who is left.
     operation::begun(RETIRE, Effect::None, &parts.set.name, &answer)?;
     let note = format!("{} instances of {} to be seen ending", keys.len(), proof.fleet());
     Ok(Progress::Pending { retry_after: BEGUN_WITHIN, note })
+}
+
+/// Those of these members who are who they were. Members of a uniform set are ended by their numbers, and a number in a list that lags may be another one's by
+/// now. Between this look and the end nobody goes whose number another gets: that takes longer. Who is not looked at in time has the next call.
+async fn still_there<'a>(
+    config: &Config,
+    set: &Set,
+    victims: impl Iterator<Item = &'a Member>,
+    until: Instant,
+) -> Result<Vec<&'a Member>, ProviderError> {
+    let mut found = Vec::new();
+    for member in victims {
+        if Instant::now() > until && !found.is_empty() {
+            break;
+        }
+        if set.is_flexible() || member::now(config, RETIRE, set, member).await?.is_some() {
+            found.push(member);
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a request was refused as a whole because one that it names is gone, as happens when a list lags: "The provided instanceId 5 is not an active
@@ -127,10 +157,12 @@ pub(super) async fn remove(
         return Ok(gone());
     }
     let conflict = |problem: String| Err(ProviderError::new(ErrorKind::Conflict, REMOVE, problem).without_effect());
+    // Who never was an instance cannot be ended by name, and goes with the set.
+    let members: Vec<&Member> = members.iter().filter(|member| !member.never_was()).collect();
     if let Some(first) = members.first() {
         vacancies.forget(&set);
-        let (count, state) = (members.len(), first.lifecycle);
-        return conflict(format!("fleet {fleet} has {count} instances, {} is {state:?}: end them first", first.id));
+        let (count, who, state) = (members.len(), first.text(), first.lifecycle);
+        return conflict(format!("fleet {fleet} has {count} instances, {who} is {state:?}: end them first"));
     }
     match set.standing() {
         Standing::Busy => return Ok(pending(format!("the change of scale set {} to be over", set.name))),

@@ -12,6 +12,7 @@ use super::scale_set::{self, Found, Set};
 use super::tags;
 use crate::addresses;
 use crate::config::Config;
+use crate::members::Numbers;
 
 /// What there is of a fleet that has a scale set.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub(super) async fn of_service(
         found = addresses::of_flexible(config, operation).await?;
     }
     for fleet in fleets.iter().filter(|fleet| !fleet.set.is_flexible()) {
-        found.extend(addresses::of_set(config, operation, &fleet.set.name).await?);
+        found.extend(addresses::of_set(config, operation, &fleet.set.name, &fleet.numbers()).await?);
     }
     let mut first: BTreeMap<InstanceId, IpAddr> = BTreeMap::new();
     for (address, instance) in found {
@@ -85,27 +86,30 @@ impl Parts {
     fn replaced(&self) -> impl Iterator<Item = &Member> {
         let named: BTreeSet<&str> = self.set.tag(tags::REPLACED).unwrap_or_default().split(',').collect();
         let is_dead = |member: &&Member| member.lifecycle == Lifecycle::Dead;
-        self.members.iter().filter(is_dead).filter(move |member| named.contains(member.suffix()))
+        self.members.iter().filter(is_dead).filter(move |member| named.contains(member.mark()))
+    }
+
+    fn numbers(&self) -> Numbers {
+        self.members.iter().filter_map(|member| Some((member.key.clone(), member.id.clone()?))).collect()
     }
 
     fn observed(&self, port: u16, addresses: &BTreeMap<InstanceId, IpAddr>, as_of: Timestamp) -> ObservedFleet {
-        let observed = |member: &Member| ObservedInstance {
-            id: member.id.clone(),
-            lifecycle: member.lifecycle,
-            image: member.image,
-            endpoint: addresses.get(&member.id).and_then(|address| Endpoint::new(&address.to_string(), port).ok()),
-            started_at: member.created.unwrap_or(as_of),
+        let observed = |member: &Member| {
+            let id = member.id.clone()?;
+            let endpoint = addresses.get(&id).and_then(|address| Endpoint::new(&address.to_string(), port).ok());
+            let (lifecycle, image) = (member.lifecycle, member.image);
+            Some(ObservedInstance { id, lifecycle, image, endpoint, started_at: member.created.unwrap_or(as_of) })
         };
         let record = &self.set.record;
         ObservedFleet {
             id: record.fleet.clone(),
             release: record.release,
-            instances: self.members.iter().map(observed).collect(),
+            instances: self.members.iter().filter_map(observed).collect(),
             wanted: Some(self.wanted()),
         }
     }
 
-    /// How many instances there are to be. Azure counts the dead as well, and was given room for others in their place. It may count those who are
+    /// How many instances there are to be, those included that have no name yet. Azure counts the dead as well, and was given room for others in their place. It may count those who are
     /// being ended until they are gone, which is nobody's wish for more.
     fn wanted(&self) -> u32 {
         let replaced = count(self.replaced());

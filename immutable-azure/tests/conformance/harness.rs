@@ -15,7 +15,7 @@ use immutable_core::testkit::conformance::{Ability, Fault, Harness, Ownership, V
 use immutable_core::testkit::{Operation, SimCloud};
 use jiff::Timestamp;
 
-use crate::support::{Group, TOKEN, Traffic};
+use crate::support::{self, Group, TOKEN, Traffic};
 
 /// Nothing here takes as long as on Azure: a twentieth of the time is enough for everything.
 const HASTE: u32 = 20;
@@ -75,16 +75,12 @@ impl AzureHarness {
 
     /// Where the machine of an instance is.
     fn path(&self, instance: &InstanceId) -> String {
-        let name = instance.as_str();
-        match name.rsplit_once('_').filter(|_| self.traffic == Traffic::LoadBalancer) {
-            Some((set, number)) => format!("{SETS}/{set}/virtualMachines/{number}"),
-            None => format!("Microsoft.Compute/virtualMachines/{name}"),
-        }
+        support::machine(&self.group.fake, instance)
     }
 
     /// The instance whose machine has this id.
     fn instance(&self, id: &str) -> Option<InstanceId> {
-        self.group.fake.get(id)?["name"].as_str()?.to_ascii_lowercase().parse().ok()
+        self.group.fake.get(id).as_ref().map(support::instance)
     }
 
     /// The request that the next call of the provider stands or falls with.

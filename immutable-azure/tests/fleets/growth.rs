@@ -140,7 +140,7 @@ async fn who_died_is_replaced_without_being_ended_and_nobody_takes_that_for_a_la
         let spec = stand.spec(2);
         stand.ensure(&spec).await.unwrap();
         let first = stand.running(&spec).await.remove(0);
-        assert!(stand.fake().kill(&stand.machine(&spec, &first)));
+        assert!(stand.fake().kill(&stand.machine(&first)));
         assert_eq!(stand.instances(&spec, Lifecycle::Dead).await, std::slice::from_ref(&first));
         assert_eq!(stand.fleet(&spec).await.unwrap().wanted, Some(2));
         stand.ensure(&spec).await.unwrap();
@@ -152,7 +152,7 @@ async fn who_died_is_replaced_without_being_ended_and_nobody_takes_that_for_a_la
         assert_eq!((fleet.instances.len(), fleet.wanted), (2, Some(2)));
         // The next one that dies is another.
         let second = stand.running(&spec).await.remove(0);
-        stand.fake().kill(&stand.machine(&spec, &second));
+        stand.fake().kill(&stand.machine(&second));
         assert_eq!(stand.fleet(&spec).await.unwrap().wanted, Some(2));
     }
 }
@@ -193,7 +193,7 @@ async fn lists_that_lag_make_nothing_twice_and_are_told_as_old() {
         let all = stand.running(&spec).await;
         assert_eq!(all.len(), 3);
         // One that died, and one that is gone, are listed for another hour.
-        stand.fake().kill(&stand.machine(&spec, &all[0]));
+        stand.fake().kill(&stand.machine(&all[0]));
         stand.retire(&spec, &all[..2]).await.unwrap();
         stand.fake().skip(Duration::from_secs(1));
         stand.try_ensure(&spec).await.unwrap();
@@ -214,7 +214,7 @@ async fn who_is_listed_as_dead_and_is_gone_is_not_replaced_twice() {
         let spec = stand.spec(2);
         stand.try_ensure(&spec).await.unwrap();
         stand.fake().skip(lag);
-        let machine = stand.machine(&spec, &stand.running(&spec).await[0]);
+        let machine = stand.machine(&stand.running(&spec).await[0]);
         stand.fake().kill(&machine);
         stand.fake().remove(&machine);
         stand.fake().change(&path(&spec), |set| set["sku"]["capacity"] = 1.into());

@@ -27,7 +27,7 @@ async fn everything_of_a_service_is_seen_and_nothing_of_others() {
             assert_eq!(instance.image, Some(Fingerprint::of("1.0.0")));
             let endpoint = instance.endpoint.as_ref().unwrap().to_string();
             assert!(endpoint.starts_with("10.1.") && endpoint.ends_with(":8080"), "{endpoint}");
-            let machine = stand.fake().get(&stand.machine(&old, &instance.id)).unwrap();
+            let machine = stand.fake().get(&stand.machine(&instance.id)).unwrap();
             let created = machine["properties"]["timeCreated"].as_str().unwrap();
             assert_eq!(created.parse().ok(), Some(instance.started_at));
         }
@@ -46,7 +46,7 @@ async fn an_instance_that_boots_is_starting_and_one_that_stopped_is_dead() {
         assert_eq!(stand.instances(&spec, Lifecycle::Starting).await.len(), 1);
         stand.fake().skip(Duration::from_hours(1));
         let running = stand.running(&spec).await;
-        stand.fake().kill(&stand.machine(&spec, &running[0]));
+        stand.fake().kill(&stand.machine(&running[0]));
         assert_eq!(stand.instances(&spec, Lifecycle::Dead).await, running);
     }
 }
@@ -58,7 +58,7 @@ async fn who_runs_something_else_is_listed_as_running_something_else() {
         let spec = stand.spec(2);
         stand.ensure(&spec).await.unwrap();
         let all = stand.running(&spec).await;
-        let machine = stand.machine(&spec, &all[0]);
+        let machine = stand.machine(&all[0]);
         let other = stand.group.image("2.0.0").id.to_string();
         stand.fake().change(&machine, |one| {
             one["properties"]["storageProfile"]["imageReference"]["id"] = other.as_str().into();
@@ -73,7 +73,7 @@ async fn who_runs_something_else_is_listed_as_running_something_else() {
     let stand = Stand::open(BOTH[1]);
     let spec = stand.spec(1);
     stand.ensure(&spec).await.unwrap();
-    let machine = stand.machine(&spec, &stand.running(&spec).await[0]);
+    let machine = stand.machine(&stand.running(&spec).await[0]);
     stand.fake().change(&machine, |one| one["properties"]["latestModelApplied"] = false.into());
     let fleet = stand.fleet(&spec).await.unwrap();
     assert_eq!(fleet.instances[0].image, Some(Fingerprint::of("1.0.0")), "it says itself what it was made of");
@@ -89,9 +89,9 @@ async fn who_lives_when_another_is_replaced_runs_what_it_ran() {
     let spec = stand.spec(2);
     stand.ensure(&spec).await.unwrap();
     let all = stand.running(&spec).await;
-    stand.fake().kill(&stand.machine(&spec, &all[0]));
+    stand.fake().kill(&stand.machine(&all[0]));
     stand.ensure(&spec).await.unwrap();
-    let lives = stand.fake().get(&stand.machine(&spec, &all[1])).unwrap();
+    let lives = stand.fake().get(&stand.machine(&all[1])).unwrap();
     assert_eq!(lives["properties"]["latestModelApplied"], false, "the note of who was replaced is a change");
     let fleet = stand.fleet(&spec).await.unwrap();
     assert!(fleet.instances.iter().all(|one| one.image == Some(Fingerprint::of("1.0.0"))), "{fleet:?}");
@@ -148,7 +148,7 @@ async fn who_is_ill_is_replaced_by_another_instance_and_only_with_repairs() {
         let spec = stand.spec(2);
         stand.ensure(&spec).await.unwrap();
         let before = stand.running(&spec).await;
-        stand.fake().set_ill(&stand.machine(&spec, &before[0]), true);
+        stand.fake().set_ill(&stand.machine(&before[0]), true);
         for _ in 0..50 {
             stand.fake().skip(Duration::from_millis(200));
         }

@@ -5,6 +5,7 @@
 mod growth;
 mod lists;
 mod model;
+mod numbers;
 mod permissions;
 mod removal;
 mod routes;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use immutable_azure::{ConfigBuilder, Orchestration};
 use immutable_azure_fake::Options;
-use immutable_core::model::{LaunchSpec, Release};
+use immutable_core::model::{FleetId, FleetSpec, LaunchSpec, Release, ServiceName};
 use immutable_core::provider::{Effect, ErrorKind};
 use serde_json::{Value, json};
 
@@ -67,6 +67,25 @@ async fn a_set_is_safe_unless_somebody_asks_for_something_else_by_name() {
             assert_eq!(properties["platformFaultDomainCount"], 1);
             assert_eq!(deleted, (&json!("Delete"), &json!("Delete")));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_service_whose_instances_would_have_names_that_are_too_long_is_refused() {
+    for (orchestration, longest) in [(BOTH[0], 39), (BOTH[1], 34)] {
+        let stand = Stand::open(orchestration);
+        let fleet = |letters| {
+            let service: ServiceName = "a".repeat(letters).parse().unwrap();
+            let spec = stand.spec(1);
+            FleetSpec { id: FleetId::of(&service, &spec.release.id()), service, ..spec }
+        };
+        let error = stand.try_ensure(&fleet(longest + 1)).await.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::InvalidRequest, Effect::None), "{error}");
+        assert!(error.to_string().contains(&format!("at most {longest} characters")), "{error}");
+        assert_eq!(stand.calls("PUT", ""), 0);
+        let spec = fleet(longest);
+        stand.ensure(&spec).await.unwrap();
+        assert!(stand.running(&spec).await[0].as_str().len() <= 65);
     }
 }
 
@@ -152,7 +171,7 @@ async fn through_its_life(stand: &Stand) {
     stand.ensure(&spec).await.unwrap();
     stand.ensure(&stand.spec(3)).await.unwrap();
     let all = stand.running(&spec).await;
-    stand.fake().kill(&stand.machine(&spec, &all[0]));
+    stand.fake().kill(&stand.machine(&all[0]));
     stand.ensure(&stand.spec(3)).await.unwrap();
     let all: Vec<_> = stand.fleet(&spec).await.unwrap().instances.into_iter().map(|one| one.id).collect();
     stand.retire(&spec, &all).await.unwrap();

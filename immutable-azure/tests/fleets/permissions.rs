@@ -40,7 +40,7 @@ async fn life(stand: &Stand, spec: &FleetSpec) -> Result<(), ProviderError> {
         Ok(seen.fleets.into_iter().flat_map(|fleet| fleet.instances).map(|one| one.id).collect::<Vec<_>>())
     };
     let all = look().await?;
-    stand.fake().kill(&stand.machine(spec, &all[0]));
+    stand.fake().kill(&stand.machine(&all[0]));
     stand.ensure(spec).await?;
     stand.retire(spec, &look().await?).await?;
     stand.fake().skip(Duration::from_secs(1));

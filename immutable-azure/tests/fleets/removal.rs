@@ -74,7 +74,7 @@ async fn a_protected_instance_is_told_and_not_ended() {
     let spec = stand.spec(2);
     stand.ensure(&spec).await.unwrap();
     let all = stand.running(&spec).await;
-    let machine = stand.machine(&spec, &all[0]);
+    let machine = stand.machine(&all[0]);
     stand
         .fake()
         .change(&machine, |one| one["properties"]["protectionPolicy"] = json!({ "protectFromScaleSetActions": true }));

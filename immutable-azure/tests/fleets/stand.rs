@@ -8,7 +8,7 @@ use immutable_core::model::{FleetSpec, InstanceId, Lifecycle, ObservedFleet};
 use immutable_core::provider::{OpContext, Progress, ProviderError, Provisioner};
 use serde_json::Value;
 
-use crate::support::{Group, proof};
+use crate::support::{self, Group, proof};
 
 /// Long enough for any operation, boot or end of the fake.
 const STEP: Duration = Duration::from_millis(400);
@@ -132,14 +132,8 @@ impl Stand {
     }
 
     /// Where the machine of an instance is.
-    pub(crate) fn machine(&self, spec: &FleetSpec, instance: &InstanceId) -> String {
-        let name = instance.as_str();
-        let (set, number) = name.rsplit_once('_').unwrap_or_default();
-        let numbered = format!("{}/virtualMachines/{number}", path(spec));
-        if self.fake().get(&numbered).is_some() && path(spec).ends_with(set) {
-            return numbered;
-        }
-        format!("Microsoft.Compute/virtualMachines/{name}")
+    pub(crate) fn machine(&self, instance: &InstanceId) -> String {
+        support::machine(self.fake(), instance)
     }
 
     pub(crate) fn short(&self, short: bool) {

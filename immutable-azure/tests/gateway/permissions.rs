@@ -38,6 +38,7 @@ async fn the_role_for_gateways_is_enough_for_both_switches_and_each_of_it_is_nee
         "Microsoft.Network/virtualNetworks/subnets/read",
         "Microsoft.Network/locations/operations/read",
         "Microsoft.Compute/virtualMachineScaleSets/networkInterfaces/read",
+        "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/read",
     ];
     let mut unneeded = actions();
     unneeded.retain(|action| !elsewhere.contains(&action.as_str()));

@@ -45,6 +45,19 @@ async fn a_scale_set_tells_of_its_members_what_its_health_extension_finds() {
 }
 
 #[tokio::test]
+async fn nothing_is_said_of_who_is_gone_when_another_has_its_number() {
+    let fake = slow();
+    make_set(&fake, "Uniform", 1, None).await;
+    fake.skip(HOUR);
+    let (gone, machine) = instances(&fake).remove(0);
+    let probe = ScaleSetHealthProbe::new(config(&fake).build().unwrap());
+    assert_eq!(looks(&probe, std::slice::from_ref(&gone)).await, [(gone.clone(), Look::Good)]);
+    fake.change(&machine, |one| one["properties"]["vmId"] = "0f0f0f0f-0000-4000-8000-000000000000".into());
+    let (new, _) = instances(&fake).remove(0);
+    assert_eq!(looks(&probe, &[gone, new.clone()]).await, [(new, Look::Good)]);
+}
+
+#[tokio::test]
 async fn without_an_extension_a_machine_that_runs_is_good() {
     for mode in ["Flexible", "Uniform"] {
         let fake = slow();

@@ -8,7 +8,7 @@ use immutable_azure_fake::{Fake, Options};
 use immutable_core::model::{FleetId, InstanceId};
 use serde_json::{Value, json};
 
-use crate::support::Fixed;
+use crate::support::{self, Fixed};
 
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const FLEET: &str = "web-0123456789ab";
@@ -76,9 +76,5 @@ pub(crate) async fn make_set(fake: &Fake, mode: &str, capacity: u32, health: Opt
 
 /// The instances that there are, with the ids of their machines.
 pub(crate) fn instances(fake: &Fake) -> Vec<(InstanceId, String)> {
-    let all = fake.list("Microsoft.Compute/");
-    let machines = all.into_iter().filter(|(id, _)| id.rsplit('/').nth(1) == Some("virtualmachines"));
-    let instance =
-        |(id, machine): (String, Value)| (machine["name"].as_str().unwrap().to_ascii_lowercase().parse().unwrap(), id);
-    machines.map(instance).collect()
+    support::machines(fake).map(|(id, machine)| (support::instance(&machine), id)).collect()
 }

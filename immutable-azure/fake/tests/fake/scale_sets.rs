@@ -77,6 +77,27 @@ async fn a_set_grows_and_shrinks_to_its_capacity() {
 }
 
 #[tokio::test]
+async fn a_uniform_set_uses_the_numbers_of_members_that_are_gone_again() {
+    let fake = fleet("Uniform", 3).await;
+    fake.skip(HOUR);
+    let members = format!("{WEB}/virtualMachines");
+    let numbers = async || -> Vec<(String, Value)> {
+        let told = |one: &Value| (one["instanceId"].as_str().unwrap().to_owned(), one["properties"]["vmId"].clone());
+        all(&fake, &members).await.iter().map(told).collect()
+    };
+    let before = numbers().await;
+    assert_eq!(before.iter().map(|(number, _)| number.as_str()).collect::<Vec<_>>(), ["0", "1", "2"]);
+    ask(&fake, "POST", &format!("{WEB}/delete"), Some(json!({ "instanceIds": ["1"] }))).await;
+    resize(&fake, 3).await;
+    assert_eq!(numbers().await.last().unwrap().0, "3", "as long as it goes it has its number");
+    fake.skip(HOUR);
+    resize(&fake, 4).await;
+    let after = numbers().await;
+    assert_eq!(after.iter().map(|(number, _)| number.as_str()).collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    assert!(after[0] == before[0] && after[1].1 != before[1].1, "{before:?} {after:?}");
+}
+
+#[tokio::test]
 async fn a_set_keeps_what_a_write_does_not_name() {
     let fake = fleet("Uniform", 1).await;
     let mut body = set(&fake, "Uniform", 1);

@@ -52,7 +52,7 @@ pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Resu
         let machine = format!("{providers}/providers/Microsoft.Compute/virtualMachines/{name}");
         (machine, format!("{providers}/providers/Microsoft.Network/networkInterfaces"))
     } else {
-        let machine = format!("{id}/virtualMachines/{serial}");
+        let machine = format!("{id}/virtualMachines/{}", free_number(world, id));
         let nics = format!("{machine}/networkInterfaces");
         (machine, nics)
     };
@@ -108,6 +108,13 @@ pub(super) fn make(world: &mut World, id: &str, set: &Value, zone: &str) -> Resu
         Err(failure) => machines::fail(world, &machine, body, failure.clone()),
     }
     room
+}
+
+/// The lowest number that no member of a uniform set has: those of members that are gone are used again.
+fn free_number(world: &World, id: &str) -> usize {
+    let is_free = |number: &usize| world.get(&format!("{id}/virtualMachines/{number}")).is_none();
+    let taken = members(world, id).len();
+    (0..=taken).find(is_free).unwrap_or(taken)
 }
 
 /// The zone for one more member: the one with the fewest that has machines. A set that is to be balanced does not avoid those
