@@ -3,6 +3,9 @@
 //! Pools that rules lead to are probed all the time. Others are not: those are probed [on demand](https://learn.microsoft.com/rest/api/application-gateway/application-gateways/backend-health-on-demand),
 //! by the settings and the probe of the rule that is to lead to them.
 
+mod answers;
+mod on_demand;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,8 +14,6 @@ use immutable_core::model::FleetId;
 use immutable_core::provider::{ErrorKind, MemberHealth, ProviderError};
 use jiff::Timestamp;
 use reqwest::Method;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::document::{API, name, same};
 use super::memory::Since;
@@ -23,83 +24,9 @@ use crate::Config;
 use crate::asked::{Answered, Unanswered};
 use crate::client::Request;
 use crate::operation::Standing;
-
-/// The answer of a gateway about all pools that rules lead to.
-#[derive(Debug, Deserialize)]
-struct All {
-    #[serde(rename = "backendAddressPools", default)]
-    pools: Vec<OfPool>,
-}
-
-#[derive(Debug, Deserialize)]
-struct OfPool {
-    #[serde(rename = "backendAddressPool")]
-    pool: Reference,
-    #[serde(rename = "backendHttpSettingsCollection", default)]
-    settings: Vec<OfSettings>,
-}
-
-/// Its answer about one pool.
-#[derive(Debug, Deserialize)]
-struct OnDemand {
-    #[serde(rename = "backendHealthHttpSettings")]
-    settings: Option<OfSettings>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct OfSettings {
-    #[serde(default)]
-    servers: Vec<Server>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Server {
-    #[serde(default)]
-    address: String,
-    #[serde(default)]
-    health: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Reference {
-    #[serde(default)]
-    id: String,
-}
-
-/// What is said of one address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Seen {
-    Good,
-    /// The gateway does not know yet, or not all of it agrees.
-    Open,
-    Bad,
-}
-
-impl Seen {
-    /// The meaning of a word: [those of the reference](https://learn.microsoft.com/rest/api/application-gateway/application-gateways/backend-health#applicationgatewaybackendhealthserverhealth),
-    /// and [those that gateways use](https://learn.microsoft.com/azure/application-gateway/application-gateway-backend-health#backend-health-report).
-    fn of(word: &str) -> Self {
-        match word.to_ascii_lowercase().as_str() {
-            "up" | "healthy" => Self::Good,
-            "down" | "unhealthy" => Self::Bad,
-            _ => Self::Open,
-        }
-    }
-}
-
-/// By address; of several settings the worst.
-type Looks = BTreeMap<IpAddr, Seen>;
-
-fn looks(settings: &[OfSettings]) -> Looks {
-    let mut looks = Looks::new();
-    for server in settings.iter().flat_map(|settings| &settings.servers) {
-        let Ok(address) = server.address.parse() else { continue };
-        let seen = Seen::of(&server.health);
-        let worst = looks.entry(address).or_insert(seen);
-        *worst = seen.max(*worst);
-    }
-    looks
-}
+use answers::{Looks, looks_on_demand};
+pub(crate) use answers::{Seen, pool_looks};
+use on_demand::{probed_within, question, topic};
 
 /// Asks how all pools are that rules lead to.
 ///
@@ -109,20 +36,6 @@ pub(crate) async fn ask_all(config: &Config, operation: &'static str, gateway: &
     let topic = format!("{gateway}/backendhealth");
     let question = Request::new(Method::POST, &topic, API);
     config.questions.ask(&config.clients, operation, &topic.to_ascii_lowercase(), question).await
-}
-
-/// What an answer says of a pool, or of all pools together.
-///
-/// # Errors
-/// `Internal` for what is no answer.
-pub(crate) fn pool_looks(
-    answered: &Answered,
-    operation: &'static str,
-    pool: Option<&str>,
-) -> Result<BTreeMap<IpAddr, Seen>, ProviderError> {
-    let all: All = answered.json(operation)?;
-    let asked = all.pools.into_iter().filter(|one| pool.is_none_or(|pool| same(name(&one.pool.id), pool)));
-    Ok(looks(&asked.flat_map(|one| one.settings).collect::<Vec<_>>()))
 }
 
 /// What a gateway thinks of the members of a route.
@@ -191,7 +104,7 @@ impl Opinion {
         let is_probed = state.document.uses().iter().any(|(used, _)| same(name(used), pool));
         // Others are in use by other rules, and since when is not known here.
         let in_use = if same(pool, &state.pool) { state.led_to.in_effect } else { Some(Timestamp::MIN) };
-        let question = on_demand(state, pool).filter(|_| !is_probed);
+        let question = question(state, pool).filter(|_| !is_probed);
         let told = if !is_probed && question.is_none() {
             // Nothing leads there, and nothing says how it would be probed.
             Told::Never
@@ -292,79 +205,9 @@ fn said_last(config: &Config, state: &State, pool: &str) -> Told {
     last.map_or(Told::Not, |(looks, as_of, on_demand)| Told::Answer(looks, as_of, on_demand))
 }
 
-/// What an answer on demand says.
-fn looks_on_demand(answered: &Answered, operation: &'static str) -> Result<Looks, ProviderError> {
-    let answer: OnDemand = answered.json(operation)?;
-    Ok(looks(answer.settings.as_slice()))
-}
-
-/// How long the gateway takes until it knows a member that it probes by itself. Without a probe of its own
-/// [twice 30 seconds](https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview#default-health-probe).
-fn probed_within(state: &State) -> Duration {
-    let of = |settings: &Value| {
-        let probe = probe(state, settings);
-        let seconds = |field: &str| probe.and_then(|probe| probe["properties"][field].as_u64()).unwrap_or(30);
-        Duration::from_secs(seconds("interval") + seconds("timeout"))
-    };
-    let all = state.route.settings(&state.document).into_iter().map(of);
-    all.max().unwrap_or(Duration::from_mins(1))
-}
-
-/// The name of the question about one pool.
-fn topic(state: &State, pool: &str) -> String {
-    format!("{}/{pool}", state.document.id()).to_ascii_lowercase()
-}
-
-/// The probe of some settings.
-fn probe<'a>(state: &'a State, settings: &Value) -> Option<&'a Value> {
-    let id = settings["properties"]["probe"]["id"].as_str()?;
-    state.document.part("probes", name(id))
-}
-
-/// The question how a pool is that no rule leads to, as it would be probed if that of this route did. Without a probe of its own the settings are probed
-/// [in the usual way](https://learn.microsoft.com/azure/application-gateway/application-gateway-probe-overview#default-health-probe).
-fn on_demand(state: &State, pool: &str) -> Option<Request> {
-    let document = &state.document;
-    let settings = state.route.settings(document).into_iter().next()?;
-    let said = &settings["properties"];
-    let mut question = match probe(state, settings) {
-        Some(probe) => copied(&probe["properties"]),
-        None => json!({ "protocol": said["protocol"], "host": "127.0.0.1", "path": "/", "timeout": 30 }),
-    };
-    question["backendAddressPool"] = json!({ "id": document.id_of("backendAddressPools", pool) });
-    let settings = settings["name"].as_str().unwrap_or_default();
-    question["backendHttpSettings"] = json!({ "id": document.id_of("backendHttpSettingsCollection", settings) });
-    let topic = format!("{}/getBackendHealthOnDemand", document.id());
-    Request::new(Method::POST, &topic, API).json(&question).ok()
-}
-
-/// What a question takes of a probe.
-fn copied(probe: &Value) -> Value {
-    let fields = ["protocol", "host", "path", "timeout", "pickHostNameFromBackendHttpSettings", "match"];
-    let found = fields.into_iter().filter_map(|field| Some((field.to_owned(), probe.get(field)?.clone())));
-    Value::Object(found.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_word_of_a_gateway_has_a_meaning() {
-        for (word, seen) in [
-            ("Up", Seen::Good),
-            ("Healthy", Seen::Good),
-            ("healthy", Seen::Good),
-            ("Down", Seen::Bad),
-            ("Unhealthy", Seen::Bad),
-            ("Partial", Seen::Open),
-            ("Draining", Seen::Open),
-            ("Unknown", Seen::Open),
-            ("", Seen::Open),
-        ] {
-            assert_eq!(Seen::of(word), seen, "{word}");
-        }
-    }
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -421,17 +264,5 @@ mod tests {
         }
         let (opinion, fleet, address) = opinion(Told::Not, good, None);
         assert_eq!(opinion.of(&fleet, address), MemberHealth::Healthy);
-    }
-
-    #[test]
-    fn of_several_settings_the_worst_counts() {
-        let of = |address: &str, health: &str| Server { address: address.into(), health: health.into() };
-        let settings = [
-            OfSettings { servers: vec![of("10.0.0.1", "Up"), of("10.0.0.2", "Up"), of("web.example", "Up")] },
-            OfSettings { servers: vec![of("10.0.0.1", "Down"), of("10.0.0.2", "Unknown")] },
-        ];
-        let expected = [("10.0.0.1", Seen::Bad), ("10.0.0.2", Seen::Open)];
-        let expected: Looks = expected.into_iter().map(|(address, seen)| (address.parse().unwrap(), seen)).collect();
-        assert_eq!(looks(&settings), expected);
     }
 }
