@@ -188,3 +188,8 @@ pub(crate) async fn cut<T>(call: impl Future<Output = T>, polls: usize) -> Optio
     })
     .await
 }
+
+/// The resource of an image, named from its type on.
+pub(crate) fn place(image: &Image) -> &str {
+    image.id.as_str().split_once("/providers/").unwrap().1
+}
