@@ -26,7 +26,7 @@ const ENDED_AT_ONCE: usize = 100;
 const BEGUN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Begins to end those whom the proof names, who are of its fleet, and whom nobody ends already. Done when all of them are seen to end.
-/// `until`: when what was looked at has to do.
+/// `until`: when who was looked at has to do.
 pub(super) async fn retire(
     config: &Config,
     proof: &RetireProof,
@@ -46,7 +46,7 @@ pub(super) async fn retire(
         });
     }
     let outdated = || Ok(pending(format!("who is gone of {} to be listed no more", proof.fleet())));
-    let victims = still_there(config, &parts.set, victims.into_iter().take(ENDED_AT_ONCE), until).await?;
+    let victims = still_there(config, &parts.set, victims.into_iter(), until).await?;
     let keys: Vec<&str> = victims.iter().map(|member| member.key.as_str()).collect();
     if keys.is_empty() {
         return outdated();
@@ -62,20 +62,25 @@ pub(super) async fn retire(
     Ok(Progress::Pending { retry_after: BEGUN_WITHIN, note })
 }
 
-/// Those of these members who are who they were. Members of a uniform set are ended by their numbers, and a number in a list that lags may be another one's by
-/// now. Between this look and the end nobody goes whose number another gets: that takes longer. Who is not looked at in time has the next call.
+/// So many of these members as are ended with a request, and are who they were. Members of a uniform set are ended by their numbers, and a number in a list that
+/// lags may be another one's by now. Between this look and the end nobody goes whose number another gets: that takes longer. Who is not looked at in time
+/// has the next call.
 async fn still_there<'a>(
     config: &Config,
     set: &Set,
     victims: impl Iterator<Item = &'a Member>,
     until: Instant,
 ) -> Result<Vec<&'a Member>, ProviderError> {
+    if set.is_flexible() {
+        return Ok(victims.take(ENDED_AT_ONCE).collect());
+    }
     let mut found = Vec::new();
-    for member in victims {
-        if Instant::now() > until && !found.is_empty() {
+    for (looked, member) in victims.enumerate() {
+        let is_late = looked > 0 && Instant::now() > until;
+        if is_late || found.len() == ENDED_AT_ONCE {
             break;
         }
-        if set.is_flexible() || member::now(config, RETIRE, set, member).await?.is_some() {
+        if member::now(config, RETIRE, set, member).await?.is_some() {
             found.push(member);
         }
     }

@@ -109,8 +109,8 @@ impl Parts {
         }
     }
 
-    /// How many instances there are to be, those included that have no name yet. Azure counts the dead as well, and was given room for others in their place. It may count those who are
-    /// being ended until they are gone, which is nobody's wish for more.
+    /// How many instances there are to be, those included that have no name yet. Azure counts the dead as well, and was given room for others in their
+    /// place. It may count those who are being ended until they are gone, which is nobody's wish for more.
     fn wanted(&self) -> u32 {
         let replaced = count(self.replaced());
         let ending = count(self.members.iter().filter(|member| member.lifecycle == Lifecycle::Ending));

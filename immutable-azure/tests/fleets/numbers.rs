@@ -102,6 +102,11 @@ async fn as_many_are_ended_as_were_looked_at_in_time() {
         stand.fleets.retire(&cx, &proof(&spec.id, &all)).await.unwrap();
         assert_eq!(stand.running(&spec).await.len(), left);
     }
+    let stand = Stand::open(Orchestration::Flexible);
+    stand.ensure(&spec).await.unwrap();
+    let all = stand.running(&spec).await;
+    stand.fleets.retire(&cx, &proof(&spec.id, &all)).await.unwrap();
+    assert_eq!(stand.running(&spec).await.len(), 0, "nobody has to be looked at whose name is not used again");
 }
 
 #[tokio::test]
