@@ -1,4 +1,5 @@
-//! What the tests of the providers need beside Rust: Python programs, in virtual environments of their own under the target directory.
+//! What the tests of the providers need beside Rust, under the target directory: Python programs, in virtual environments of their own, and a
+//! server of Prometheus.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,14 +29,60 @@ for name in names:
 /// The descriptions of the APIs that the fake of Google Cloud answers like.
 const DESCRIPTIONS: [&str; 2] = ["compute.v1.json", "monitoring.v3.json"];
 
-/// Makes the virtual environments that are not there with just their requirements.
+/// The server that tests of `immutable-prometheus` ask, as Debian packs it: a program that needs nothing but libc.
+const PROMETHEUS: &str = "prometheus";
+
+/// Makes the virtual environments that are not there with just their requirements, and fetches what is not installed.
 ///
 /// # Errors
 /// What a person has to do about it.
 pub(crate) fn install() -> Result<(), String> {
     environment("aws-emulator", AWS, |_| Ok(()))?;
     environment("gcp-emulator", GCP, copy_descriptions)?;
-    environment("azure-emulator", AZURE, |_| Ok(()))
+    environment("azure-emulator", AZURE, |_| Ok(()))?;
+    prometheus()
+}
+
+/// Fetches and unpacks the package of Prometheus, unless it is there or installed. No root is needed, and nothing is installed.
+fn prometheus() -> Result<(), String> {
+    let place = target().join("prometheus");
+    let stamp = place.join("version.txt");
+    if stamp.exists() || version(Path::new(PROMETHEUS)).is_some() {
+        return Ok(());
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place).map_err(|error| format!("{} cannot be removed: {error}", place.display()))?;
+    }
+    fs::create_dir_all(&place).map_err(|error| format!("{} cannot be made: {error}", place.display()))?;
+    let unpacked = run(Command::new("apt-get").args(["download", "--quiet", PROMETHEUS]).current_dir(&place))
+        .and_then(|()| {
+            run(Command::new("sh").args(["-c", "dpkg -x prometheus_*.deb . && rm *.deb"]).current_dir(&place))
+        })
+        .and_then(|()| version(&place.join("usr/bin/prometheus")).ok_or_else(|| "it does not run here".to_owned()));
+    let version = unpacked.map_err(|problem| {
+        format!(
+            "there is no prometheus on the PATH, and Debian's package could not be fetched ({problem}): install Prometheus, or \
+             let `apt-get update` find the package. The tests of immutable-prometheus need it"
+        )
+    })?;
+    // Last, so that what was begun and not finished is made anew. It tells which version the tests ran against.
+    fs::write(&stamp, version).map_err(|error| format!("{} cannot be written: {error}", stamp.display()))
+}
+
+/// What a program says of its version, if it can be run.
+fn version(program: &Path) -> Option<String> {
+    let said = Command::new(program).arg("--version").output().ok()?;
+    said.status.success().then(|| String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
+/// Runs a command that has to succeed.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program}: {status}")),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
 }
 
 /// Makes a virtual environment, unless it is there with just these requirements; then what else belongs into it.

@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 const USAGE: &str =
     "usage: cargo xtask test                             formatting, lints, documentation, all tests, the examples
-       cargo xtask emulator                         what single tests of immutable-aws, -azure and -gcp need, under target/
+       cargo xtask emulator                         what single tests of immutable-aws, -azure, -gcp and -prometheus need, under target/
        cargo xtask simulate --seeds N [--from N]    that many random rollouts on a cloud that fails
        cargo xtask simulate --seed N                one of them
        cargo xtask simulate --crashes               drivers killed at every pair of points";
