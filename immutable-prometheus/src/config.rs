@@ -121,8 +121,9 @@ impl MetricsBuilder {
         self
     }
 
-    /// A fleet that has data, to try the queries on before a rollout starts. Without one they are tried on a fleet that does not exist:
-    /// that shows a query that is no `PromQL`, and not one that comes to several series.
+    /// A fleet that has data, such as the one that serves now, to try the queries on before a rollout starts: one that comes to several
+    /// series, or to no number at all, is an error then. Without a fleet they are tried on one that does not exist, which shows only what
+    /// the server refuses.
     pub fn sample_fleet(mut self, fleet: FleetId) -> Self {
         self.sample_fleet = Some(fleet);
         self
@@ -158,8 +159,7 @@ impl MetricsBuilder {
         }
         let server = Server::new(&url, is_here(&url), headers, secrets, self.timeout)
             .map_err(|problem| ConfigError::new("url", problem))?;
-        let sample_fleet = self.sample_fleet.unwrap_or_else(nobody);
-        Ok(PrometheusMetrics { server, metrics, resolution, lag: self.lag, sample_fleet })
+        Ok(PrometheusMetrics { server, metrics, resolution, lag: self.lag, sample_fleet: self.sample_fleet })
     }
 
     /// The headers of every request, and all that no error may repeat.
@@ -234,11 +234,6 @@ fn server_url(text: &str) -> Result<Url, ConfigError> {
 fn is_here(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
-}
-
-/// A fleet that does not exist.
-fn nobody() -> FleetId {
-    FleetId::new("immutable-nobody").expect("invariant: letters and a hyphen are a fleet id")
 }
 
 #[cfg(test)]

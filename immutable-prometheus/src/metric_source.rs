@@ -21,6 +21,9 @@ use crate::value;
 const DESCRIBE: &str = "describe metric";
 const QUERY: &str = "query metric";
 
+/// On so many samples a query is tried: one of them may be missing, or just not be over.
+const TRIED: u64 = 30;
+
 /// Metrics by [queries](crate::Query) to Prometheus.
 ///
 /// A sample is about as much time as the [resolution](crate::MetricsBuilder::resolution) says, and ends at a multiple of that since 1970.
@@ -56,7 +59,7 @@ pub struct PrometheusMetrics {
     /// In seconds.
     pub(crate) resolution: i64,
     pub(crate) lag: Duration,
-    pub(crate) sample_fleet: FleetId,
+    pub(crate) sample_fleet: Option<FleetId>,
 }
 
 impl fmt::Debug for PrometheusMetrics {
@@ -79,17 +82,33 @@ struct Asked<'a> {
     timeout: Duration,
 }
 
+impl Asked<'_> {
+    /// What is wrong with a query of the metric, whoever answers it.
+    fn error(&self, query: &str, problem: &str) -> ProviderError {
+        let message = format!("metric {}, {query}: {problem}", self.metric);
+        ProviderError::new(ErrorKind::InvalidRequest, self.operation, message).without_effect()
+    }
+}
+
 #[async_trait]
 impl MetricSource for PrometheusMetrics {
-    /// Tries every query of the metric on the newest moment, so that one that the server refuses is known before anything is touched.
+    /// Tries every query of the metric on what is newest, so that one that cannot be judged is known before anything is touched.
     async fn describe(&self, cx: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError> {
         let kind = self.kind(DESCRIBE, metric)?;
         let to = self.newest();
-        let from = to.checked_sub(Duration::from_secs(2 * self.resolution.unsigned_abs())).unwrap_or(Timestamp::MIN);
-        let asked = Asked { operation: DESCRIBE, metric, fleet: &self.sample_fleet, timeout: cx.timeout };
-        if let Some(steps) = Steps::within(Window { from, to }, self.resolution) {
-            for (name, query) in kind.queries() {
-                self.numbers(asked, name, query, steps.newest()).await?;
+        let tried = Duration::from_secs(TRIED * self.resolution.unsigned_abs());
+        let window = Window { from: to.checked_sub(tried).unwrap_or(Timestamp::MIN), to };
+        let nobody = nobody();
+        let fleet = self.sample_fleet.as_ref().unwrap_or(&nobody);
+        let asked = Asked { operation: DESCRIBE, metric, fleet, timeout: cx.timeout };
+        let Some(steps) = Steps::within(window, self.resolution) else { return Ok(kind.of_metric()) };
+        for (name, query) in kind.queries() {
+            let numbers = self.numbers(asked, name, query, steps).await?;
+            // A part may well be missing: there was no error.
+            if self.sample_fleet.is_some() && name != PART && !numbers.values().any(|number| number.is_finite()) {
+                let problem =
+                    format!("comes to no number for fleet {fleet}, which should have some: is there such a series?");
+                return Err(asked.error(name, &problem));
             }
         }
         Ok(kind.of_metric())
@@ -157,12 +176,9 @@ impl PrometheusMetrics {
         query: &Template,
         steps: Steps,
     ) -> Result<Numbers, ProviderError> {
-        let name = format!("metric {}, {name}", asked.metric);
         let query = query.fill(asked.fleet, self.resolution);
-        let query = query.map_err(|problem| {
-            let message = format!("{name}: {problem}");
-            ProviderError::new(ErrorKind::InvalidRequest, asked.operation, message).without_effect()
-        })?;
+        let query = query.map_err(|problem| asked.error(name, &problem))?;
+        let name = format!("metric {}, {name}", asked.metric);
         let mut found: Option<RangeVector> = None;
         let mut numbers = Numbers::new();
         for steps in steps.chunks() {
@@ -183,4 +199,9 @@ impl PrometheusMetrics {
         }
         Ok(numbers)
     }
+}
+
+/// A fleet that does not exist.
+fn nobody() -> FleetId {
+    FleetId::new("immutable-nobody").expect("invariant: letters and a hyphen are a fleet id")
 }

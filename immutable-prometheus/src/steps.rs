@@ -3,8 +3,8 @@
 use immutable_core::provider::Window;
 use jiff::Timestamp;
 
-/// So many moments are in an answer at most; the server allows
-/// [one more](https://github.com/prometheus/prometheus/blob/v2.42.0/web/api/v1/api.go#L489).
+/// So many moments are in an answer at most. The server allows
+/// [so many steps](https://github.com/prometheus/prometheus/blob/v2.42.0/web/api/v1/api.go) from the first to the last: one moment more.
 const POINTS: i64 = 11_000;
 
 const NANOSECONDS: i128 = 1_000_000_000;
@@ -26,11 +26,6 @@ impl Steps {
         // A timestamp has fewer seconds than fit.
         let seconds = |units: i128| i64::try_from(units).ok()?.checked_mul(step);
         (begin < end).then_some(Self { first: seconds(begin + 1)?, last: seconds(end)?, step })
-    }
-
-    /// The last of them.
-    pub(crate) fn newest(self) -> Self {
-        Self { first: self.last, ..self }
     }
 
     /// The same in parts that a server answers.

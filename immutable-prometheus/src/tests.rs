@@ -174,22 +174,49 @@ async fn every_query_is_tried_before_anything_is_touched() {
     let seen = server.seen();
     assert!(seen[0].value("query").starts_with("sum(increase(errors{fleet=\"immutable-nobody\"}"));
     assert!(seen[1].value("query").starts_with("sum(increase(all{fleet=\"immutable-nobody\"}"));
-    assert!(seen.iter().all(|one| one.value("start") == one.value("end")));
+    let now = Timestamp::now().as_second();
+    for one in &seen {
+        let [start, end] = ["start", "end"].map(|name| one.value(name).parse::<i64>().unwrap());
+        assert!(end - start >= 280 && (now - 20..now).contains(&end), "{start} to {end} at {now}");
+    }
 
     let bad = json(400, r#"{"status":"error","errorType":"bad_data","error":"1:5: parse error: unexpected \"(\""}"#);
     let server = Server::start([series(&[]), bad, series(&[&[], &[]])]).await;
-    let metrics = builder(&server).sample_fleet("web-1a2b".parse().unwrap()).build().unwrap();
+    let metrics = builder(&server).build().unwrap();
     let error = metrics.describe(&cx, &errors()).await.unwrap_err();
     let expected = "invalid request in describe metric: metric errors, whole: \
                     the server refuses the query: 1:5: parse error: unexpected \"(\"";
     assert_eq!(error.to_string(), expected);
     let error = metrics.describe(&cx, &queue()).await.unwrap_err();
     assert!(error.to_string().contains("comes to several series"), "{error}");
-    assert!(server.seen().iter().all(|one| one.value("query").contains("web-1a2b")));
 
     let error = metrics.describe(&cx, &"latency".parse().unwrap()).await.unwrap_err();
     let expected = "not found in describe metric: no metric latency; this source has errors, queue";
     assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::NotFound, expected));
+}
+
+#[tokio::test]
+async fn a_fleet_that_should_have_data_has_a_number() {
+    let cx = OpContext::standalone("test");
+    let at = (Timestamp::now().as_second() - 60).div_euclid(10) * 10;
+    let answer = |values: &[(i64, &str)]| series(&[values]);
+    let none = "for fleet web-1a2b, which should have some: is there such a series?";
+    let cases = [
+        (errors(), vec![series(&[]), answer(&[(at, "0")])], None),
+        (errors(), vec![answer(&[(at, "1")]), series(&[])], Some("metric errors, whole: comes to no number")),
+        (errors(), vec![series(&[]), answer(&[(at, "NaN")])], Some("metric errors, whole: comes to no number")),
+        (queue(), vec![answer(&[(at - 10, "NaN"), (at, "1.5")])], None),
+        (queue(), vec![answer(&[(at - 10, "NaN"), (at, "+Inf")])], Some("metric queue, query: comes to no number")),
+        (queue(), vec![series(&[])], Some("metric queue, query: comes to no number")),
+    ];
+    for (metric, replies, problem) in cases {
+        let server = Server::start(replies).await;
+        let metrics = builder(&server).sample_fleet("web-1a2b".parse().unwrap()).build().unwrap();
+        let error = metrics.describe(&cx, &metric).await.err();
+        assert!(server.seen().iter().all(|one| one.value("query").contains("web-1a2b")));
+        let expected = problem.map(|problem| format!("invalid request in describe metric: {problem} {none}"));
+        assert_eq!(error.map(|error| error.to_string()), expected);
+    }
 }
 
 #[tokio::test]
