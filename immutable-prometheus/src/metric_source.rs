@@ -46,10 +46,10 @@ const TRIED: u64 = 30;
 /// A counter that begins anew is known by its fall, and is no negative count.
 ///
 /// # Errors
-/// `NotFound` for a metric that was not configured. `InvalidRequest` for a query that the server refuses, with what it says, and for one that
-/// comes to several series. `PermissionDenied` for refused credentials, `Throttled` where there are too many requests, `Timeout` and
-/// `Unavailable` for a server that does not answer, does not work, or warns that its answer is not whole. None has an effect, and none
-/// contains a credential.
+/// `NotFound` for a metric that was not configured. `InvalidRequest` for a query that the server refuses, with what it says, for one that comes
+/// to several series, and at the start for one that tells nothing of the [fleet that has data](crate::MetricsBuilder::sample_fleet).
+/// `PermissionDenied` for refused credentials, `Throttled` where there are too many requests, `Timeout` and `Unavailable` for a server that
+/// does not answer, does not work, or warns that its answer is not whole. None has an effect, and none contains a credential.
 ///
 /// # Cancellation
 /// Dropping a future leaves nothing behind.

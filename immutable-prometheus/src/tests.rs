@@ -236,6 +236,8 @@ async fn a_refusal_says_what_kind_it_is() {
         json(status, &format!(r#"{{"status":"error","errorType":"{kind}","error":"{message}"}}"#))
     };
     let plain = |status| Reply::Answer { status, headers: vec![], body: "<html>".to_owned() };
+    let to_nobody = vec![("location", "http://127.0.0.1:1/")];
+    let elsewhere = Reply::Answer { status: 302, headers: to_nobody, body: String::new() };
     let html = "the answer is not of the API of Prometheus: is the URL right?";
     let cases = [
         (
@@ -260,7 +262,7 @@ async fn a_refusal_says_what_kind_it_is() {
         (error(401, "bad_data", "no"), ErrorKind::PermissionDenied, "refuses the credentials (401 Unauthorized)"),
         (plain(403), ErrorKind::PermissionDenied, "refuses the credentials (403 Forbidden)"),
         (plain(404), ErrorKind::InvalidRequest, "no API of Prometheus at this URL (404 Not Found)"),
-        (plain(302), ErrorKind::InvalidRequest, "the URL leads elsewhere (302 Found)"),
+        (elsewhere, ErrorKind::InvalidRequest, "the URL leads elsewhere (302 Found)"),
         (plain(429), ErrorKind::Throttled, "the server has too many requests"),
         (plain(502), ErrorKind::Unavailable, "the server does not work (502 Bad Gateway)"),
         (plain(504), ErrorKind::Timeout, "the server has no answer in time (504 Gateway Timeout)"),
@@ -287,6 +289,13 @@ async fn a_refusal_says_what_kind_it_is() {
         assert_eq!(error.kind(), kind, "{reply:?}: {error}");
         assert!(error.to_string().contains(words), "{error}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let error = refused(json(200, &" ".repeat((64 << 20) + 1))).await;
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert!(error.to_string().ends_with("the answer is too long: aggregate with sum()"), "{error}");
 }
 
 #[tokio::test]
