@@ -117,6 +117,7 @@ impl State {
             instance: instance.clone(),
             fleet: fleet.clone(),
             health,
+            health_as_of: None,
         };
         members.into_iter().map(member).collect()
     }

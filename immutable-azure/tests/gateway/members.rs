@@ -89,6 +89,22 @@ async fn an_unhealthy_member_is_shown_and_gets_no_share() {
 }
 
 #[tokio::test]
+async fn what_is_thought_of_a_member_has_the_time_of_the_question_until_the_next_answer() {
+    let stand = Stand::by_members();
+    let members = stand.fleet("web-1", 1).await;
+    stand.apply(&to("web-1", &[&members])).await.unwrap();
+    assert_eq!(stand.probed().await.members, all(&[&members], Healthy));
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        asked.push(stand.observe().await.members[0].health_as_of.unwrap());
+    }
+    assert!(asked.is_sorted(), "{asked:?}");
+    let told = asked.len();
+    asked.dedup();
+    assert!((2..told).contains(&asked.len()), "{asked:?}");
+}
+
+#[tokio::test]
 async fn who_is_not_probed_yet_is_not_bad() {
     let stand = Stand::by_members();
     let (old, new) = (stand.fleet("web-1", 1).await, stand.fleet("web-2", 1).await);

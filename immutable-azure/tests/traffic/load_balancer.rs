@@ -341,6 +341,22 @@ async fn a_question_about_members_that_is_refused_is_no_answer_and_no_error() {
 }
 
 #[tokio::test]
+async fn what_is_thought_of_a_member_has_the_time_of_the_question_until_the_next_answer() {
+    let (stand, switch, route) = open().await;
+    let old = stand.machines("web-old");
+    make(&switch, &route, "open", &to(&[&old])).await.unwrap();
+    until(&switch, &route, is(MemberHealth::Healthy, &old[0])).await;
+    let mut asked = Vec::new();
+    for _ in 0..6 {
+        asked.push(look(&switch, &route).await.members[0].health_as_of.unwrap());
+    }
+    assert!(asked.is_sorted(), "{asked:?}");
+    let told = asked.len();
+    asked.dedup();
+    assert!((2..told).contains(&asked.len()), "{asked:?}");
+}
+
+#[tokio::test]
 async fn nobody_looks_at_the_members_of_a_pool_without_a_rule() {
     let (stand, switch, _) = open().await;
     let (old, green) = (stand.machines("web-old"), stand.route("green"));

@@ -15,7 +15,7 @@ use super::word::{Standing, Word};
 use crate::decide::{FleetView, InstanceView, Phase, World};
 use crate::health::Track;
 use crate::model::{FleetId, InstanceId, Lifecycle, Look as Seen, ObservedFleet, ObservedInstance, Sample, Verdict};
-use crate::provider::{FleetsState, MemberHealth, Pace, ProbeTarget, TrafficState};
+use crate::provider::{FleetsState, Member, MemberHealth, Pace, ProbeTarget, TrafficState};
 
 /// The pause after the first failed start of a fleet's instances; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -60,6 +60,9 @@ struct Failures {
     last: String,
     retry_at: Option<Timestamp>,
 }
+
+/// What the balancer thinks of a member, and the moment that this is about.
+type Said = (MemberHealth, Timestamp);
 
 /// The world, and when it changes by time alone.
 pub(super) struct Assessment {
@@ -160,8 +163,9 @@ impl Assessor {
         fleets: &FleetsState,
         traffic: &TrafficState,
     ) -> Assessment {
-        let members: HashMap<&InstanceId, MemberHealth> =
-            traffic.members.iter().map(|member| (&member.instance, member.health)).collect();
+        let said = |member: &Member| (member.health, member.health_as_of.unwrap_or(traffic.as_of));
+        let members: HashMap<&InstanceId, Said> =
+            traffic.members.iter().map(|member| (&member.instance, said(member))).collect();
         let mut look = Look { now, machine, wake: None };
         let views: Vec<_> = fleets.fleets.iter().map(|fleet| self.fleet(&mut look, fleet, &members)).collect();
         let existing: HashSet<&InstanceId> =
@@ -208,12 +212,7 @@ impl Assessor {
         beside
     }
 
-    fn fleet(
-        &mut self,
-        look: &mut Look<'_>,
-        fleet: &ObservedFleet,
-        members: &HashMap<&InstanceId, MemberHealth>,
-    ) -> FleetView {
+    fn fleet(&mut self, look: &mut Look<'_>, fleet: &ObservedFleet, members: &HashMap<&InstanceId, Said>) -> FleetView {
         let image = look.machine.plan().release_of(&fleet.id).map(|release| release.image().fingerprint);
         let failures = self.failures.entry(fleet.id.clone()).or_default();
         let mut instances = Vec::with_capacity(fleet.instances.len());
@@ -311,7 +310,7 @@ impl Known {
         &mut self,
         look: &mut Look<'_>,
         instance: &ObservedInstance,
-        member: Option<MemberHealth>,
+        member: Option<Said>,
         drifted: bool,
     ) -> InstanceView {
         let limits = &look.machine.plan().limits;
@@ -320,15 +319,15 @@ impl Known {
         self.was_proven |= verdict == Verdict::Healthy;
         let phase = match (instance.lifecycle, member) {
             (Lifecycle::Ending, _) => Phase::Ending,
-            (_, Some(MemberHealth::Draining)) => {
+            (_, Some((MemberHealth::Draining, _))) => {
                 let since = *self.draining_since.get_or_insert(look.now);
                 // A request that never ends must not hold up the rollout for ever.
                 if look.is_ahead(later(since, limits.drain_limit)) { Phase::Draining } else { Phase::Drained }
             }
-            (_, Some(member)) => {
+            (_, Some((member, as_of))) => {
                 self.out_since = None;
                 self.draining_since = None;
-                let standing = self.word.hear(&limits.health, look.now, member);
+                let standing = self.word.hear(&limits.health, as_of, member);
                 in_traffic(member, standing, verdict)
             }
             (_, None) => self.out_of_traffic(look, instance, dead, verdict),

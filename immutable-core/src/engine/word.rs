@@ -17,6 +17,7 @@ pub(super) struct Word {
     /// Whether a bad word came after the last whole run of good ones.
     doubted: bool,
     condemned: bool,
+    /// What moment the last word that counted is about.
     heard: Option<Timestamp>,
 }
 
@@ -32,20 +33,22 @@ pub(super) enum Standing {
 }
 
 impl Word {
-    pub(super) fn hear(&mut self, policy: &HealthPolicy, at: Timestamp, word: MemberHealth) -> Standing {
-        let again = self.heard.is_some_and(|heard| at.duration_since(heard) < APART);
+    /// Takes a word about a moment into account. One from before the last word is no news: who says it has been contradicted since.
+    pub(super) fn hear(&mut self, policy: &HealthPolicy, as_of: Timestamp, word: MemberHealth) -> Standing {
+        let since = self.heard.map_or(SignedDuration::MAX, |heard| as_of.duration_since(heard));
+        let is_news = |run: u32| since >= if run > 0 { APART } else { SignedDuration::ZERO };
         match word {
-            MemberHealth::Unhealthy if !(again && self.bad > 0) => {
+            MemberHealth::Unhealthy if is_news(self.bad) => {
                 (self.bad, self.good, self.doubted) = (self.bad.saturating_add(1), 0, true);
                 self.condemned |= self.bad >= policy.bad_looks();
-                self.heard = Some(at);
+                self.heard = Some(as_of);
             }
-            MemberHealth::Healthy | MemberHealth::Untold if !(again && self.good > 0) => {
+            MemberHealth::Healthy | MemberHealth::Untold if is_news(self.good) => {
                 (self.bad, self.good) = (0, self.good.saturating_add(1));
                 if self.good >= policy.good_looks() {
                     (self.doubted, self.condemned) = (false, false);
                 }
-                self.heard = Some(at);
+                self.heard = Some(as_of);
             }
             // Not a member in use: what was said before is about another time.
             MemberHealth::Registering | MemberHealth::Draining => *self = Self::default(),
@@ -116,6 +119,7 @@ mod tests {
         assert_eq!(hear(&condemned), Standing::Condemned);
         assert_eq!(hear(&[(0, 'U'), (999, 'U'), (1_999, 'U')]), Standing::Doubted);
         assert_eq!(hear(&[(0, 'H'), (1, 'U')]), Standing::Doubted);
+        assert_eq!(hear(&[(0, 'U'), (1_000, 'U'), (500, 'H'), (2_000, 'U')]), Standing::Condemned, "no news between");
         let then = |words: &[(i64, char)]| hear(&[&condemned, words].concat());
         assert_eq!(then(&[(2_001, 'H'), (2_002, 'H'), (2_999, 'H')]), Standing::Condemned, "one word in a hurry");
         assert_eq!(then(&[(2_001, 'H'), (3_001, 'H')]), Standing::Trusted);

@@ -70,12 +70,16 @@ pub struct Member {
     pub fleet: FleetId,
     /// What the balancer thinks of it.
     pub health: MemberHealth,
+    /// The moment that this opinion is about, when it is older than the rest of the observation: of a balancer that is asked once in a while, and whose
+    /// answer is told until the next one. An opinion that is told again with the same time is not another one. `None`: as of the observation.
+    #[serde(default)]
+    pub health_as_of: Option<Timestamp>,
 }
 
 /// What a route does, at one moment: what the data plane does, not what was last written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrafficState {
-    /// No fact in here is older than this.
+    /// No fact in here is older than this, but what the balancer thinks of a member, where that [has a time of its own](Member::health_as_of).
     pub as_of: Timestamp,
     /// For compare-and-swap.
     pub version: RouteVersion,
@@ -109,6 +113,7 @@ pub struct Assignment {
 ///
 /// # Contract
 /// * **T1 observed, not remembered.** `observe` tells what the balancer does. A weight that is written and not in effect is not shown.
+///   Only what the balancer thinks of a member may be remembered, and then it [has its time](Member::health_as_of): the engine counts it once.
 /// * **T2 compare and swap.** `apply` with a version that is not the route's version is a `Conflict` and changes nothing.
 ///   Every change of the route, whoever makes it, changes the version.
 /// * **T3 make before break.** `apply` loses no request: new members and weights come before old ones go, and the weights never sum to nothing on the way.

@@ -179,6 +179,7 @@ impl State {
             instance: instance.clone(),
             fleet: member.fleet.clone(),
             health: self.health(instance, member),
+            health_as_of: None,
         };
         route.members.iter().map(member).collect()
     }

@@ -35,7 +35,7 @@ impl Members {
         let fleet = self.fleet.clone();
         let member = move |(instance, health)| {
             let instance: &immutable_core::model::InstanceId = instance;
-            Member { instance: instance.clone(), fleet: fleet.clone(), health }
+            Member { instance: instance.clone(), fleet: fleet.clone(), health, health_as_of: None }
         };
         members.into_iter().map(member)
     }

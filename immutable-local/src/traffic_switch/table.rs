@@ -251,7 +251,7 @@ impl TableMember {
     }
 
     fn observed(&self, health: MemberHealth) -> Member {
-        Member { instance: self.instance.clone(), fleet: self.fleet.clone(), health }
+        Member { instance: self.instance.clone(), fleet: self.fleet.clone(), health, health_as_of: None }
     }
 
     fn load(&self) -> MemberLoad {

@@ -93,5 +93,5 @@ fn member(target: &Target) -> Result<Member, NameError> {
         TargetState::InUse => MemberHealth::Healthy,
         TargetState::Draining => MemberHealth::Draining,
     };
-    Ok(Member { instance: target.machine.parse()?, fleet: target.group.parse()?, health })
+    Ok(Member { instance: target.machine.parse()?, fleet: target.group.parse()?, health, health_as_of: None })
 }

@@ -188,7 +188,8 @@ async fn somebody_elses_traffic_beside_ours_is_seen_and_none_of_it_makes_an_open
     let split =
         [("web", 7500), ("new", 2500)].map(|(name, points)| (fleet(name), Weight::basis_points(points).unwrap()));
     assert_eq!(state.split, Split::new(split).unwrap());
-    let member = |id: &str, health| Member { instance: id.parse().unwrap(), fleet: fleet("new"), health };
+    let member =
+        |id: &str, health| Member { instance: id.parse().unwrap(), fleet: fleet("new"), health, health_as_of: None };
     assert_eq!(state.members, [member("i-1", MemberHealth::Healthy), member("i-2", MemberHealth::Draining)]);
     let closed: &[Told<'_>] = &[(ORIGINAL, 30, None, &[]), (&new, 0, Some("new"), targets)];
     let state = World::new(closed).observe().await;

@@ -29,7 +29,7 @@ use crate::Config;
 /// [configuration](crate::ConfigBuilder::drain_time). It begins when the gateway has taken the change in. Pools of those who have left stay until the next change of the
 /// route.
 ///
-/// What the gateway thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, which is as old as its `as_of` says.
+/// What the gateway thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, and each member tells how old.
 ///
 /// # Errors
 /// `NotFound` for what is no pool of a gateway; `InvalidRequest` for members without an address; `Quota` where the gateway would have more pools or

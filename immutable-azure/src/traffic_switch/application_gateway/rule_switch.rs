@@ -32,7 +32,7 @@ use crate::Config;
 ///
 /// A pool that no rule leads to is not probed by itself. So before the rule leads to it the gateway is asked to probe it once, with the probe of
 /// the rule's settings; a pool that it cannot tell about is taken to be as good as its members were found otherwise.
-/// What it thinks of members may be three minutes older than the rest of an observation, which is as old as its `as_of` says.
+/// What it thinks of members may be three minutes older than the rest of an observation, and each member tells how old.
 ///
 /// # Errors
 /// `NotFound` for what is no rule; `InvalidRequest` for a rule that redirects or leads on by paths, and for members without an address; `Unsupported` for traffic

@@ -199,13 +199,15 @@ impl State {
         let mut members = BTreeMap::new();
         for (fleet, address, _) in draining {
             let (instance, _) = who(fleet, address, &machines);
-            members.insert(instance.clone(), Member { instance, fleet: fleet.clone(), health: MemberHealth::Draining });
+            let (fleet, health) = (fleet.clone(), MemberHealth::Draining);
+            members.insert(instance.clone(), Member { instance, fleet, health, health_as_of: None });
         }
         for (fleet, addresses) in registered {
             for address in addresses {
                 let (instance, is_there) = who(fleet, address, &machines);
-                let health = if is_there { opinion.of(fleet, address) } else { MemberHealth::Unhealthy };
-                members.insert(instance.clone(), Member { instance, fleet: fleet.clone(), health });
+                let (health, health_as_of) =
+                    if is_there { opinion.said_of(fleet, address) } else { (MemberHealth::Unhealthy, None) };
+                members.insert(instance.clone(), Member { instance, fleet: fleet.clone(), health, health_as_of });
             }
         }
         Ok(members.into_values().collect())

@@ -5,6 +5,7 @@
 //! same address may have been another machine's. A new member is down until it has passed its first probes; so long it is
 //! [`Registering`](MemberHealth::Registering) and not bad.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -96,10 +97,16 @@ impl Opinions {
 
     /// What the balancer thinks of one who is in.
     pub(super) fn of(&self, entry: &Entry, ours: &Ours) -> MemberHealth {
+        self.said_of(entry, ours).0
+    }
+
+    /// What the balancer thinks of one who is in, and when it was asked, if it was told so.
+    pub(super) fn said_of(&self, entry: &Entry, ours: &Ours) -> (MemberHealth, Option<Timestamp>) {
         let address = entry.address().and_then(|text| text.parse().ok());
         let opinions = self.of.iter().map(|opinion| opinion.of(address, ours.since));
-        // The worst counts: a connection may come by any of the rules.
-        opinions.max_by_key(|health| badness(*health)).unwrap_or(MemberHealth::Untold)
+        // The worst counts: a connection may come by any of the rules. What several say is as old as the oldest of it.
+        let worst = opinions.max_by_key(|(health, as_of)| (badness(*health), Reverse(*as_of)));
+        worst.unwrap_or((MemberHealth::Untold, None))
     }
 
     /// Whether any of this was said of one who is in: then the balancer has it.
@@ -112,14 +119,14 @@ impl Opinions {
 }
 
 impl Opinion {
-    fn of(&self, address: Option<IpAddr>, since: Timestamp) -> MemberHealth {
+    fn of(&self, address: Option<IpAddr>, since: Timestamp) -> (MemberHealth, Option<Timestamp>) {
         let said = self.said.as_ref().filter(|said| said.as_of >= since);
         match said.and_then(|said| Some((said.as_of, said.is_up.get(&address?)?))) {
-            Some((_, true)) => MemberHealth::Healthy,
+            Some((as_of, true)) => (MemberHealth::Healthy, Some(as_of)),
             Some((as_of, false)) if since.saturating_add(self.probe.patience).is_ok_and(|end| end <= as_of) => {
-                MemberHealth::Unhealthy
+                (MemberHealth::Unhealthy, Some(as_of))
             }
-            _ => MemberHealth::Registering,
+            _ => (MemberHealth::Registering, None),
         }
     }
 }
@@ -192,18 +199,20 @@ mod tests {
         let entry = Entry::read(&value).unwrap();
         let ours = Ours { since: at(0), ..entry.ours.clone().unwrap() };
         let (up, down): (&[_], &[_]) = (&[("10.0.0.1", true)], &[("10.0.0.1", false)]);
-        for (rules, expected) in [
-            (vec![], MemberHealth::Untold),
-            (vec![(5, up)], MemberHealth::Healthy),
-            (vec![(-1, up)], MemberHealth::Registering),
-            (vec![(5, &[("10.0.0.2", true)][..])], MemberHealth::Registering),
-            (vec![(5, down)], MemberHealth::Registering),
-            (vec![(30, down)], MemberHealth::Unhealthy),
-            (vec![(30, up), (30, down)], MemberHealth::Unhealthy),
-            (vec![(5, up), (5, &[])], MemberHealth::Registering),
+        for (rules, expected, as_of) in [
+            (vec![], MemberHealth::Untold, None),
+            (vec![(5, up)], MemberHealth::Healthy, Some(5)),
+            (vec![(6, up), (5, up)], MemberHealth::Healthy, Some(5)),
+            (vec![(-1, up)], MemberHealth::Registering, None),
+            (vec![(5, &[("10.0.0.2", true)][..])], MemberHealth::Registering, None),
+            (vec![(5, down)], MemberHealth::Registering, None),
+            (vec![(30, down)], MemberHealth::Unhealthy, Some(30)),
+            (vec![(30, up), (31, down)], MemberHealth::Unhealthy, Some(31)),
+            (vec![(32, down), (31, down)], MemberHealth::Unhealthy, Some(31)),
+            (vec![(5, up), (5, &[])], MemberHealth::Registering, None),
         ] {
             let opinions = opinions(&rules);
-            assert_eq!(opinions.of(&entry, &ours), expected, "{rules:?}");
+            assert_eq!(opinions.said_of(&entry, &ours), (expected, as_of.map(at)), "{rules:?}");
         }
         assert!(opinions(&[(5, down)]).knows(&entry, &ours));
         assert!(!opinions(&[(-1, up)]).knows(&entry, &ours));

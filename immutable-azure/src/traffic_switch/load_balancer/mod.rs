@@ -51,8 +51,7 @@ use state::State;
 /// the balancer does not tell when the last connection ends, and a client that goes on using an old connection stays where it is. UDP has no connections: its flows go to another member
 /// [at once](https://learn.microsoft.com/azure/load-balancer/load-balancer-custom-probe-overview#probe-down-behavior) when theirs is set to leave.
 ///
-/// What the balancer thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, which is as old as its `as_of`
-/// says.
+/// What the balancer thinks of members takes it a while to say: it may be three minutes older than the rest of an observation, and each member tells how old.
 ///
 /// # Errors
 /// `NotFound` for what is no backend pool; `InvalidRequest` for a pool with members by network interface, for a rule without a probe, and for a

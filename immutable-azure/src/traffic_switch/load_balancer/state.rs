@@ -49,24 +49,24 @@ impl State {
     /// Every member, draining ones included.
     pub(in crate::traffic_switch) fn members(&self, now: Timestamp) -> Vec<Member> {
         let mut members: BTreeMap<InstanceId, Member> = BTreeMap::new();
-        for (ours, health) in self.pool.entries.iter().filter_map(|entry| self.health(entry, now)) {
+        for (ours, (health, health_as_of)) in self.pool.entries.iter().filter_map(|entry| self.health(entry, now)) {
             let (instance, fleet) = (ours.instance.clone(), ours.fleet.clone());
-            let member = members.entry(instance.clone()).or_insert(Member { instance, fleet, health });
+            let member = members.entry(instance.clone()).or_insert(Member { instance, fleet, health, health_as_of });
             // Who is in twice is out only when both are.
             if member.health == MemberHealth::Draining {
-                member.health = health;
+                (member.health, member.health_as_of) = (health, health_as_of);
             }
         }
         members.into_values().collect()
     }
 
-    fn health<'a>(&self, entry: &'a Entry, now: Timestamp) -> Option<(&'a Ours, MemberHealth)> {
+    fn health<'a>(&self, entry: &'a Entry, now: Timestamp) -> Option<(&'a Ours, (MemberHealth, Option<Timestamp>))> {
         if let Some(ours) = entry.registered() {
-            return Some((ours, self.opinions.of(entry, ours)));
+            return Some((ours, self.opinions.said_of(entry, ours)));
         }
         // As long as the balancer is being changed it may not have heard of it.
         let drains = |ours: &&Ours| self.pool.standing == Standing::Busy || ours.drains(self.drain_time, now);
-        entry.left().filter(drains).map(|ours| (ours, MemberHealth::Draining))
+        entry.left().filter(drains).map(|ours| (ours, (MemberHealth::Draining, None)))
     }
 
     /// The fleets' shares of the members. While the balancer is being changed, those count of whom it has said something.

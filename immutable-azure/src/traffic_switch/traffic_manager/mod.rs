@@ -67,7 +67,7 @@ pub struct Slot {
 ///
 /// New weights are in effect when the profile's time to live is over. Until then the route is observed as it was, so that nobody is drained to
 /// whom an old answer leads. The tags `immutable-claim`, `immutable-before` and `immutable-since` of the profile tell every process about that.
-/// What the balancers think of members may be three minutes older than the rest of an observation.
+/// What the balancers think of members may be three minutes older than the rest of an observation, and each member tells how old.
 ///
 /// # Errors
 /// `NotFound` for what is no profile; `InvalidRequest` for one that does not route by weights or lacks an endpoint, and when no slot is free; all

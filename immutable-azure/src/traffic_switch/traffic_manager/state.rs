@@ -80,7 +80,11 @@ impl Known {
             let monitored = monitored.and_then(|endpoint| self.profile.monitored(endpoint));
             members.extend(state.members(self.now).into_iter().map(|member| {
                 let is_good = matches!(member.health, MemberHealth::Healthy | MemberHealth::Untold);
-                Member { health: monitored.filter(|_| is_good).unwrap_or(member.health), ..member }
+                match monitored.filter(|_| is_good) {
+                    // The profile was read just now.
+                    Some(health) => Member { health, health_as_of: None, ..member },
+                    None => member,
+                }
             }));
         }
         members

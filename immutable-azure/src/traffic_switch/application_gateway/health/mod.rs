@@ -166,29 +166,37 @@ impl Opinion {
 
     /// What the gateway thinks of a member that is in. It takes those for bad whom it has not probed yet, or says nothing of them.
     pub(super) fn of(&self, fleet: &FleetId, address: IpAddr) -> MemberHealth {
+        self.said_of(fleet, address).0
+    }
+
+    /// The same, and when the gateway was asked, if it was told so.
+    pub(super) fn said_of(&self, fleet: &FleetId, address: IpAddr) -> (MemberHealth, Option<Timestamp>) {
+        let open = (MemberHealth::Registering, None);
         let about = self.of.get(&Some(fleet.clone())).or_else(|| self.of.get(&None));
         let (Some(about), Some(seen)) = (about, self.since.get(&(fleet.clone(), address))) else {
-            return MemberHealth::Registering;
+            return open;
         };
         let of_before = about.before.as_ref().filter(|(_, as_of)| *as_of >= seen.since);
-        let otherwise = match of_before.and_then(|(looks, _)| looks.get(&address)) {
-            Some(Seen::Good) => MemberHealth::Healthy,
-            _ => MemberHealth::Registering,
+        let otherwise = match of_before.and_then(|(looks, as_of)| Some((looks.get(&address)?, as_of))) {
+            Some((Seen::Good, as_of)) => (MemberHealth::Healthy, Some(*as_of)),
+            _ => open,
         };
-        match &about.told {
-            Told::Never => MemberHealth::Untold,
-            Told::Answer(looks, as_of, on_demand) if *as_of >= seen.since => match looks.get(&address) {
-                Some(Seen::Good) => MemberHealth::Healthy,
-                Some(Seen::Bad) if *on_demand => MemberHealth::Unhealthy,
-                None if *on_demand && !looks.is_empty() => MemberHealth::Registering,
-                Some(Seen::Open) | None if *on_demand => MemberHealth::Untold,
-                Some(Seen::Bad) if self.is_probed(about.in_use, *as_of) && self.is_probed(seen.in_effect, *as_of) => {
-                    MemberHealth::Unhealthy
-                }
-                Some(Seen::Bad | Seen::Open) | None => otherwise,
-            },
-            Told::Not | Told::Answer(..) => otherwise,
-        }
+        let (looks, as_of, on_demand) = match &about.told {
+            Told::Never => return (MemberHealth::Untold, None),
+            Told::Answer(looks, as_of, on_demand) if *as_of >= seen.since => (looks, *as_of, *on_demand),
+            Told::Not | Told::Answer(..) => return otherwise,
+        };
+        let health = match looks.get(&address) {
+            Some(Seen::Good) => MemberHealth::Healthy,
+            Some(Seen::Bad) if on_demand => MemberHealth::Unhealthy,
+            None if on_demand && !looks.is_empty() => MemberHealth::Registering,
+            Some(Seen::Open) | None if on_demand => MemberHealth::Untold,
+            Some(Seen::Bad) if self.is_probed(about.in_use, as_of) && self.is_probed(seen.in_effect, as_of) => {
+                MemberHealth::Unhealthy
+            }
+            Some(Seen::Bad | Seen::Open) | None => return otherwise,
+        };
+        (health, Some(as_of))
     }
 }
 
@@ -264,5 +272,25 @@ mod tests {
         }
         let (opinion, fleet, address) = opinion(Told::Not, good, None);
         assert_eq!(opinion.of(&fleet, address), MemberHealth::Healthy);
+    }
+
+    #[test]
+    fn an_opinion_is_as_old_as_the_answer_that_it_is_from() {
+        let good = Some((Seen::Good, 11));
+        for (told, expected) in [
+            (answer(Seen::Bad, 60, false), Some(60)),
+            (answer(Seen::Good, 60, false), Some(60)),
+            (answer(Seen::Open, 60, true), Some(60)),
+            (answer(Seen::Open, 60, false), Some(11)),
+            (answer(Seen::Bad, 12, false), Some(11)),
+            (Told::Not, Some(11)),
+            (Told::Never, None),
+        ] {
+            let context = format!("{told:?}");
+            let (opinion, fleet, address) = opinion(told, good, Some(0));
+            assert_eq!(opinion.said_of(&fleet, address).1, expected.map(at), "{context}");
+        }
+        let (opinion, fleet, address) = opinion(Told::Not, None, Some(0));
+        assert_eq!(opinion.said_of(&fleet, address), (MemberHealth::Registering, None));
     }
 }
