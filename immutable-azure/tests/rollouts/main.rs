@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod hasty;
 mod permissions;
 mod stand;
 #[path = "../support/mod.rs"]
@@ -13,7 +12,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hasty::hasty;
 use immutable_azure_fake::Options;
 use immutable_core::engine::{DriverError, Engine, Outcome};
 use immutable_core::plan::{StageSpec, Strategy};
@@ -189,7 +187,7 @@ async fn lost_answers_throttling_failures_and_a_shortage_are_got_over(traffic: T
 async fn lists_that_lag_mislead_nobody(traffic: Traffic) {
     let lag = Duration::from_millis(300);
     let stand = Stand::new(traffic, Options { list_lag: lag, ..Options::default() });
-    let platform = hasty(stand.platform());
+    let platform = stand.hasty();
     let pace = Pace { list_lag: lag, ..platform.pace };
     let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
     for (number, strategy) in [Strategy::blue_green(), Strategy::rolling()].into_iter().enumerate() {

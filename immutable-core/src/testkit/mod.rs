@@ -70,6 +70,7 @@ pub mod conformance;
 mod faults;
 #[cfg(test)]
 mod fixture;
+mod hasty;
 mod health_probe;
 mod image_builder;
 mod machine;
@@ -83,6 +84,7 @@ mod traffic_switch;
 pub use changes::{Change, Truth};
 pub use clock::VirtualClock;
 pub use faults::{Fault, FaultKind, Faults};
+pub use hasty::hasty;
 pub use machine::SimInstance;
 pub use operation::Operation;
 pub use options::{Behaviour, SimOptions};

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod hasty;
 mod permissions;
 mod stand;
 #[path = "../support/mod.rs"]
@@ -13,7 +12,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use hasty::hasty;
 use immutable_core::engine::{DriverError, Engine, Outcome};
 use immutable_core::plan::{StageSpec, Strategy};
 use immutable_core::provider::{Pace, Platform};
@@ -171,7 +169,7 @@ async fn lost_answers_throttling_failures_and_a_shortage_are_got_over(kind: Kind
 async fn lists_that_lag_mislead_nobody(kind: Kind) {
     let lag = Duration::from_millis(300);
     let stand = Stand::new(kind, Options { list_lag: lag, ..Options::default() }).await;
-    let platform = hasty(stand.platform());
+    let platform = stand.hasty();
     let pace = Pace { list_lag: lag, ..platform.pace };
     let engine = Engine::builder(Platform { pace, ..platform }).journal(stand.journal.clone()).build();
     for (number, strategy) in [Strategy::blue_green(), Strategy::rolling()].into_iter().enumerate() {
