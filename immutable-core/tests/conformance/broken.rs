@@ -52,6 +52,8 @@ pub(crate) enum Defect {
     DeclaresOneFleet,
     DeclaresOneFleetAndTakesTwo,
     DeclaresWeights,
+    /// Not broken.
+    TellsWhenItAsked,
 }
 
 #[derive(Debug, Clone)]
@@ -199,6 +201,10 @@ impl TrafficSwitch for Broken {
         let mut state = TrafficSwitch::observe(&self.cloud, cx, route).await?;
         if self.has(Defect::VersionOfContent) {
             state.version = version_of_content(&state);
+        }
+        if self.has(Defect::TellsWhenItAsked) {
+            let asked = Some(state.as_of);
+            state.members.iter_mut().for_each(|member| member.health_as_of = asked);
         }
         Ok(state)
     }

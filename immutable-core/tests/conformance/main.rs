@@ -122,6 +122,7 @@ async fn each_defect_is_caught_by_its_clauses_and_no_other() {
         (Defect::DeclaresOneFleet, &[]),
         (Defect::DeclaresOneFleetAndTakesTwo, &["T1"]),
         (Defect::DeclaresWeights, &["T1", "T3"]),
+        (Defect::TellsWhenItAsked, &[]),
     ] {
         let found = caught(Some(defect)).await;
         if found != expected {

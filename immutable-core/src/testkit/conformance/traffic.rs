@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use super::bench::{Bench, Check, Seen, hold};
 use super::harness::{Ability, Version};
-use super::world::is_in_effect;
+use super::world::{is_in_effect, is_same};
 use crate::model::{FleetId, RouteId, Split, Weight};
 use crate::provider::{Assignment, ErrorKind, MemberHealth, MemberTarget, SwitchKind, TrafficState};
 
@@ -168,9 +168,7 @@ pub(super) async fn t2_compare_and_swap(bench: &Bench<'_>) -> Check {
             Err(error) => hold!(error.kind() == ErrorKind::Conflict, "an old version is no conflict: {error}"),
         }
         let after = bench.route().await?;
-        let same =
-            (&after.version, &after.split) == (&before.version, &before.split) && after.members == before.members;
-        hold!(same, "`apply` to an old version made {after:?} of {before:?}");
+        hold!(is_same(&after, &before), "`apply` to an old version made {after:?} of {before:?}");
     }
     race(bench, &before, &to_old, &all_to(&old[..1])).await
 }
@@ -276,8 +274,7 @@ pub(super) async fn t5_nothing_else(bench: &Bench<'_>) -> Check {
     for wanted in [&wanted, &all_to(&[])] {
         bench.move_to(wanted).await?;
         let after = look().await?;
-        let same = (&after.version, &after.split, &after.members) == (&before.version, &before.split, &before.members);
-        hold!(same, "`apply` to a route made {after:?} of another route, {before:?}");
+        hold!(is_same(&after, &before), "`apply` to a route made {after:?} of another route, {before:?}");
     }
     let (cx, closed) = (bench.cx("close the other route"), all_to(&[]));
     bench.done("apply to the other route", || traffic.apply(&cx, &other, &closed, &before.version)).await

@@ -50,6 +50,14 @@ pub(super) fn is_in_effect(state: &TrafficState, wanted: &Assignment, by_weight:
     split && used == named && there.count() == named.len()
 }
 
+/// Whether a route is as it was. When the balancer was asked about its members is no part of that.
+pub(super) fn is_same(after: &TrafficState, before: &TrafficState) -> bool {
+    let members = |state: &TrafficState| -> Vec<Member> {
+        state.members.iter().map(|member| Member { health_as_of: None, ..member.clone() }).collect()
+    };
+    (&after.version, &after.split, members(after)) == (&before.version, &before.split, members(before))
+}
+
 impl Bench<'_> {
     pub(super) async fn spec(&self, version: Version, size: u32) -> FleetSpec {
         let (service, release) = (self.harness.service(), self.harness.release(version).await);
