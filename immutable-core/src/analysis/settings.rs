@@ -1,0 +1,304 @@
+//! What is compared, how sure the judge has to be, and how long it may take.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::MetricName;
+
+/// How a release is judged against the one that it replaces, all the time that both have traffic.
+///
+/// The default is the [`betting`](super) judge with α = 1 % (how often a release that is no worse may be called worse, however often
+/// one looks) and β = 5 % (how often one that is worse than tolerated may be called good).
+///
+/// ```
+/// use immutable_core::analysis::{Analysis, Compared};
+/// use std::time::Duration;
+///
+/// let analysis = Analysis::of([
+///     Compared::new("errors".parse()?).tolerance(1.5).acceptable(0.001),
+///     Compared::new("latency_over_1s".parse()?).weight(0.5),
+/// ])
+/// .minimum_time(Duration::from_mins(10))
+/// .minimum_requests(5_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct Analysis {
+    pub(crate) metrics: Vec<Compared>,
+    pub(crate) against: Against,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub(crate) interval: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub(crate) delay: Duration,
+    pub(crate) alpha: f64,
+    pub(crate) beta: f64,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub(crate) minimum_time: Duration,
+    pub(crate) minimum_requests: u64,
+    pub(crate) minimum_instances: u32,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub(crate) deadline: Duration,
+    pub(crate) at_deadline: AtDeadline,
+    pub(crate) max_crashes: u32,
+}
+
+/// What a canary is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Against {
+    /// A fleet of the old release that is started for the purpose: of the same age and size as the canary, with the same share of
+    /// the traffic. The old fleet, where `max_surge` or the traffic switch has no room for a third fleet.
+    Baseline,
+    /// The old fleet as it is: warmer and larger than the canary. Its counts are thinned to the canary's share of the requests.
+    OldFleet,
+}
+
+/// What to do when there is not enough data by the deadline. It never promotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AtDeadline {
+    /// To stay in the stage until there is enough data, or somebody promotes or aborts.
+    Hold,
+    /// To go back.
+    GoBack,
+}
+
+impl Analysis {
+    /// Compares these metrics. More of them make false alarms no more frequent, and each finding a little slower.
+    pub fn of(metrics: impl IntoIterator<Item = Compared>) -> Self {
+        Self {
+            metrics: metrics.into_iter().collect(),
+            against: Against::Baseline,
+            interval: Duration::from_secs(10),
+            delay: Duration::ZERO,
+            alpha: 0.01,
+            beta: 0.05,
+            minimum_time: Duration::from_mins(5),
+            minimum_requests: 1_000,
+            minimum_instances: 3,
+            deadline: Duration::from_hours(1),
+            at_deadline: AtDeadline::Hold,
+            max_crashes: 5,
+        }
+    }
+
+    /// What the canary is compared with; a baseline of its own age and size unless it is set.
+    pub fn against(mut self, against: Against) -> Self {
+        self.against = against;
+        self
+    }
+
+    /// The length of one interval; 10 s unless it is set. Each is one look at both fleets, begins at a multiple of its length, and
+    /// should be at least as long as the metric source's own resolution (a minute for most clouds).
+    pub fn interval(mut self, length: Duration) -> Self {
+        self.interval = length;
+        self
+    }
+
+    /// How long after its end an interval is read; at once unless it is set. What the source learns later is not counted.
+    pub fn delay(mut self, time: Duration) -> Self {
+        self.delay = time;
+        self
+    }
+
+    /// How often a release that is no worse may be called worse, over all looks and metrics together; 0.01 unless it is set.
+    pub fn alpha(mut self, probability: f64) -> Self {
+        self.alpha = probability;
+        self
+    }
+
+    /// How often a release that is worse than tolerated may be called good; 0.05 unless it is set.
+    pub fn beta(mut self, probability: f64) -> Self {
+        self.beta = probability;
+        self
+    }
+
+    /// The least time with traffic in both fleets before a pass; 5 minutes unless it is set.
+    pub fn minimum_time(mut self, time: Duration) -> Self {
+        self.minimum_time = time;
+        self
+    }
+
+    /// The least number of requests to the canary, for each metric that is a share, before a pass; 1000 unless it is set.
+    pub fn minimum_requests(mut self, requests: u64) -> Self {
+        self.minimum_requests = requests;
+        self
+    }
+
+    /// How many canaries there are at least, and as many baselines, where a stage does not say its size; 3 unless it is set. One odd
+    /// host fools every test: with fewer it cannot be told from the release.
+    pub fn minimum_instances(mut self, instances: u32) -> Self {
+        self.minimum_instances = instances;
+        self
+    }
+
+    /// How long a stage may wait for enough data; an hour unless it is set. Then what [`at_deadline`](Self::at_deadline) says.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.deadline = time;
+        self
+    }
+
+    /// What to do when there is not enough data by the deadline; to hold unless it is set.
+    pub fn at_deadline(mut self, what: AtDeadline) -> Self {
+        self.at_deadline = what;
+        self
+    }
+
+    /// After so many instances of the new release have died or had to be replaced, one after the other, it goes back whatever the
+    /// metrics say; 5 unless it is set.
+    pub fn max_crashes(mut self, crashes: u32) -> Self {
+        self.max_crashes = crashes;
+        self
+    }
+
+    /// What is compared.
+    pub fn metrics(&self) -> &[Compared] {
+        &self.metrics
+    }
+
+    /// What is wrong with the settings, if anything is: which, and what to do.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let probability = |name: &str, value: f64| {
+            let valid = value > 0.0 && value < 0.5;
+            (!valid).then(|| format!("{name}: {value} is not between 0 and 0.5"))
+        };
+        let time =
+            |name: &str, value: Duration| value.is_zero().then(|| format!("{name}: must be longer than nothing"));
+        let own = [
+            self.metrics.is_empty().then(|| "metrics: there are none; give at least one".to_owned()),
+            probability("alpha", self.alpha),
+            probability("beta", self.beta),
+            time("interval", self.interval),
+            time("deadline", self.deadline),
+            (self.minimum_instances == 0).then(|| "minimum_instances: give at least 1".to_owned()),
+            (self.max_crashes == 0).then(|| "max_crashes: give at least 1".to_owned()),
+        ];
+        let twice = self
+            .metrics
+            .iter()
+            .enumerate()
+            .find(|(index, compared)| self.metrics[..*index].iter().any(|other| other.metric == compared.metric));
+        let twice = twice.map(|(_, compared)| format!("metric {}: is named twice; name it once", compared.metric));
+        own.into_iter().flatten().next().or(twice).or_else(|| self.metrics.iter().find_map(Compared::problem))
+    }
+}
+
+impl fmt::Display for Analysis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let metrics: Vec<_> = self.metrics.iter().map(ToString::to_string).collect();
+        write!(f, "{}", metrics.join(", "))
+    }
+}
+
+/// One metric of an [`Analysis`]: a share such as errors of requests, or a level.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[must_use]
+pub struct Compared {
+    pub(crate) metric: MetricName,
+    pub(crate) weight: f64,
+    pub(crate) margin: f64,
+    pub(crate) floor: f64,
+    pub(crate) tolerance: f64,
+    pub(crate) acceptable: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hard_stop: Option<HardStop>,
+}
+
+/// A level that ends a rollout without statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HardStop {
+    pub(crate) above: f64,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub(crate) during: Duration,
+}
+
+impl Compared {
+    /// A metric of which less is better, with a margin of 10 %, a tolerance of 1.5 and one in a thousand acceptable.
+    pub fn new(metric: MetricName) -> Self {
+        Self { metric, weight: 1.0, margin: 0.1, floor: 0.0, tolerance: 1.5, acceptable: 0.001, hard_stop: None }
+    }
+
+    /// How much this metric counts beside the others when it is worse; 1 unless it is set. To pass, each has to pass.
+    pub fn weight(mut self, weight: f64) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// By how much worse it may look before that counts against the release: 0.1 for 10 %, which is the default. It is what one odd
+    /// host among several may do.
+    pub fn margin(mut self, share: f64) -> Self {
+        self.margin = share;
+        self
+    }
+
+    /// What is added to the baseline in each interval: so many events, or so much of a level; none unless it is set.
+    pub fn floor(mut self, amount: f64) -> Self {
+        self.floor = amount;
+        self
+    }
+
+    /// To pass, the release must be shown to be less than so many times as bad as the baseline; 1.5 unless it is set.
+    pub fn tolerance(mut self, times: f64) -> Self {
+        self.tolerance = times;
+        self
+    }
+
+    /// To pass, it is also enough to be shown to be below this share (or level), whatever the baseline is; 0.001 unless it is set.
+    /// Without it a service with no errors at all could never pass: nothing is 1.5 times nothing. It takes about 4 / `acceptable`
+    /// requests without an error.
+    pub fn acceptable(mut self, bound: f64) -> Self {
+        self.acceptable = bound;
+        self
+    }
+
+    /// Ends the rollout when the new release is above a bound in every interval of such a time, without any statistics. This alone
+    /// also works while nothing is there to compare with.
+    pub fn hard_stop(mut self, above: f64, during: Duration) -> Self {
+        self.hard_stop = Some(HardStop { above, during });
+        self
+    }
+
+    /// The metric.
+    pub fn metric(&self) -> &MetricName {
+        &self.metric
+    }
+
+    fn problem(&self) -> Option<String> {
+        let metric = &self.metric;
+        let number = |name: &str, value: f64, least: f64| {
+            let valid = value.is_finite() && value >= least;
+            (!valid).then(|| format!("metric {metric}: {name}: {value} is not a number from {least} up"))
+        };
+        let stop = self.hard_stop.and_then(|stop| {
+            let never =
+                stop.during.is_zero().then(|| format!("metric {metric}: hard_stop: must last longer than nothing"));
+            number("hard_stop", stop.above, 0.0).or(never)
+        });
+        let above_one =
+            |name: &str, value: f64| (value <= 1.0).then(|| format!("metric {metric}: {name}: {value} is not above 1"));
+        let no_weight =
+            (self.weight <= 0.0).then(|| format!("metric {metric}: weight: {} is not above 0", self.weight));
+        number("weight", self.weight, 0.0)
+            .or(no_weight)
+            .or_else(|| number("margin", self.margin, 0.0))
+            .or_else(|| number("floor", self.floor, 0.0))
+            .or_else(|| number("acceptable", self.acceptable, 0.0))
+            .or_else(|| number("tolerance", self.tolerance, 1.0))
+            .or_else(|| above_one("tolerance", self.tolerance))
+            .or(stop)
+    }
+}
+
+impl fmt::Display for Compared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} less than {} times the old, or below {}", self.metric, self.tolerance, self.acceptable)
+    }
+}
