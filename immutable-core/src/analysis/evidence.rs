@@ -2,11 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bets::{Wealth, mean_of_logs};
+use super::bets::{Wealth, lead, mean_of_logs, steep_lead};
 use super::calm::Calm;
 use super::settings::{Analysis, Compared};
 use super::thin::comparable;
 use crate::provider::MetricValue;
+
+/// What levels are cut to, so that the sum of all is a number.
+const LARGEST: f64 = 1e100;
 
 /// What was measured of one metric in one interval, in either fleet. `None` where there is no data.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -21,6 +24,7 @@ pub struct Pair {
 ///
 /// Intervals are numbered, and each is counted once: counting one that was counted before, or one before it, changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evidence {
     /// The first interval that was not counted.
     next: u64,
@@ -30,6 +34,7 @@ pub struct Evidence {
 
 /// What is known of one metric.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Known {
     /// Against: the canary is no worse.
     pub(super) worse: Wealth,
@@ -52,12 +57,14 @@ pub(super) struct Known {
 
 /// Sums over intervals: events and requests; or levels and how many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Tally {
     pub(super) part: f64,
     pub(super) whole: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Above {
     pub(super) intervals: u32,
     pub(super) requests: u64,
@@ -69,12 +76,12 @@ impl Evidence {
         self.next
     }
 
-    /// Counts an interval: a pair for each metric of the analysis, in its order.
+    /// Counts an interval: a pair for each metric of the analysis, in its order. A pair that is missing is no data.
+    ///
+    /// What the pair was does not matter: an interval that was counted without data is not counted again when the data come late.
     pub fn count(&mut self, analysis: &Analysis, interval: u64, pairs: &[Pair]) {
-        if interval < self.next {
-            return;
-        }
-        self.next = interval + 1;
+        let Some(next) = interval.checked_add(1).filter(|next| *next > self.next) else { return };
+        self.next = next;
         self.metrics.resize_with(analysis.metrics.len(), Known::default);
         for ((known, compared), pair) in self.metrics.iter_mut().zip(&analysis.metrics).zip(pairs) {
             known.count(compared, interval, pair);
@@ -84,24 +91,35 @@ impl Evidence {
 
 impl Known {
     fn count(&mut self, compared: &Compared, interval: u64, pair: &Pair) {
-        let canary = pair.canary.filter(is_data);
+        let canary = pair.canary.and_then(data);
         if let (Some(stop), Some(value)) = (compared.hard_stop, canary) {
-            let requests = requests(&value);
-            let run = Above { intervals: self.above.intervals + 1, requests: self.above.requests + requests };
-            self.above = if level(&value) > stop.above { run } else { Above::default() };
+            self.above = if level(&value) > stop.above { self.above.and(&value) } else { Above::default() };
         }
-        let (Some(canary), Some(baseline)) = (canary, pair.baseline.filter(is_data)) else { return };
+        let (Some(canary), Some(baseline)) = (canary, pair.baseline.and_then(data)) else { return };
         let Some((c, b)) = comparable(&compared.metric, interval, canary, baseline) else { return };
-        self.intervals += 1;
+        self.intervals = self.intervals.saturating_add(1);
         self.canary.add(&canary);
         self.baseline.add(&baseline);
         self.is_share = matches!(canary, MetricValue::Ratio { .. });
         if self.is_share {
             self.events = (self.events.0 + c, self.events.1 + b);
         }
-        self.worse.bet(share_of_sum(c, (1.0 + compared.margin) * b + compared.floor));
-        self.good.bet(share_of_sum(compared.tolerance * b, c));
+        let one_event = if self.is_share { 1.0 } else { 0.0 };
+        let (allowed, tolerated) = ((1.0 + compared.margin) * b + compared.floor, compared.tolerance * b);
+        self.worse.bet(lead(c, allowed), steep_lead(c, allowed, one_event));
+        self.good.bet(lead(tolerated, c), lead(tolerated, c));
         self.acceptable.count(compared.acceptable, &canary);
+    }
+}
+
+impl Above {
+    fn and(self, value: &MetricValue) -> Self {
+        let requests = match value {
+            MetricValue::Ratio { whole, .. } => *whole,
+            // A level is not made of requests: it alone is enough.
+            MetricValue::Gauge(_) => u64::MAX,
+        };
+        Self { intervals: self.intervals.saturating_add(1), requests: self.requests.saturating_add(requests) }
     }
 }
 
@@ -120,9 +138,9 @@ impl Tally {
     fn add(&mut self, value: &MetricValue) {
         match value {
             MetricValue::Ratio { part, whole } => {
-                (self.part, self.whole) = (self.part + *part as f64, self.whole + whole);
+                (self.part, self.whole) = (self.part + *part as f64, self.whole.saturating_add(*whole));
             }
-            MetricValue::Gauge(level) => (self.part, self.whole) = (self.part + level, self.whole + 1),
+            MetricValue::Gauge(level) => (self.part, self.whole) = (self.part + level, self.whole.saturating_add(1)),
         }
     }
 
@@ -133,18 +151,13 @@ impl Tally {
     }
 }
 
-/// Whether a value says anything: a share of no requests, and a level that is no number from 0 up, do not.
-fn is_data(value: &MetricValue) -> bool {
+/// What a value says, if it says anything: a share of no requests, and a level that is no number from 0 up, do not. Nor does a share
+/// above 1: a counter was reset between its parts.
+fn data(value: MetricValue) -> Option<MetricValue> {
     match value {
-        MetricValue::Ratio { part, whole } => *whole > 0 && part <= whole,
-        MetricValue::Gauge(level) => level.is_finite() && *level >= 0.0,
-    }
-}
-
-fn requests(value: &MetricValue) -> u64 {
-    match value {
-        MetricValue::Ratio { whole, .. } => *whole,
-        MetricValue::Gauge(_) => 1,
+        MetricValue::Ratio { part, whole } => (whole > 0 && part <= whole).then_some(value),
+        MetricValue::Gauge(level) if level.is_finite() && level >= 0.0 => Some(MetricValue::Gauge(level.min(LARGEST))),
+        MetricValue::Gauge(_) => None,
     }
 }
 
@@ -154,9 +167,4 @@ fn level(value: &MetricValue) -> f64 {
         MetricValue::Ratio { part, whole } => *part as f64 / *whole as f64,
         MetricValue::Gauge(level) => *level,
     }
-}
-
-/// How far `a` is above `b`, from −1 to 1. Nothing and nothing say nothing.
-fn share_of_sum(a: f64, b: f64) -> f64 {
-    if a + b > 0.0 { (a - b) / (a + b) } else { 0.0 }
 }

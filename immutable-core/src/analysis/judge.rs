@@ -23,7 +23,7 @@ impl Analysis {
             return Judgement::Fail { evidence: format!("{words}; evidence 1 in {:.0} against no worse", worse.exp()) };
         }
         let missing: Vec<String> = known().filter_map(|(compared, known)| self.missing(compared, known)).collect();
-        if evidence.metrics.is_empty() {
+        if evidence.metrics.is_empty() || evidence.metrics.len() != self.metrics.len() {
             return Judgement::NotEnoughData { evidence: "no interval was measured in both fleets yet".into() };
         }
         if missing.is_empty() {
@@ -36,7 +36,7 @@ impl Analysis {
     /// What the hard stop of a metric says, if it says anything.
     fn stops(&self, compared: &Compared, known: &Known) -> Option<String> {
         let stop = compared.hard_stop?;
-        let above = self.interval * known.above.intervals;
+        let above = self.interval.saturating_mul(known.above.intervals);
         let enough = above >= stop.during && known.above.requests >= HARD_STOP_REQUESTS;
         enough.then(|| format!("{} above {} for {above:?}: hard stop", compared.metric, stop.above))
     }
@@ -47,7 +47,7 @@ impl Analysis {
         if is_suspicious(known.events) {
             return Some(format!("{}; looks worse, and is not proven to be", in_words(compared, known)));
         }
-        let measured = self.interval * u32::try_from(known.intervals).unwrap_or(u32::MAX);
+        let measured = self.interval.saturating_mul(u32::try_from(known.intervals).unwrap_or(u32::MAX));
         if measured < self.minimum_time {
             return Some(format!("{metric}: {measured:?} of {:?} measured", self.minimum_time));
         }
