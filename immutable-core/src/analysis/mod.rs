@@ -6,6 +6,8 @@ mod check;
 mod evidence;
 mod freeze;
 mod judge;
+mod poisson;
+mod power;
 mod settings;
 mod thin;
 
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Check;
 pub use evidence::{Evidence, Pair};
+pub use power::{Power, Traffic, power};
 pub use settings::{Against, Analysis, AtDeadline, Compared};
 
 /// What a check says.
