@@ -8,6 +8,7 @@ mod freeze;
 mod judge;
 mod poisson;
 mod power;
+mod reading;
 mod settings;
 mod thin;
 
