@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bets::{Wealth, lead, mean_of_logs, steep_lead};
 use super::calm::Calm;
+use super::classic::{self, Classic};
 use super::settings::{Analysis, Compared};
 use super::thin::comparable;
 use crate::provider::MetricValue;
@@ -30,6 +31,9 @@ pub struct Evidence {
     next: u64,
     /// For each metric, in the order of the analysis.
     pub(super) metrics: Vec<Known>,
+    /// The same for a judge of another tool, if one was chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) classic: Vec<Classic>,
 }
 
 /// What is known of one metric.
@@ -86,6 +90,7 @@ impl Evidence {
         for ((known, compared), pair) in self.metrics.iter_mut().zip(&analysis.metrics).zip(pairs) {
             known.count(compared, interval, pair);
         }
+        classic::count(&mut self.classic, analysis, pairs);
     }
 }
 

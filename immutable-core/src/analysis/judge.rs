@@ -2,6 +2,7 @@
 
 use super::Judgement;
 use super::bets::mean_of_logs;
+use super::classic;
 use super::evidence::{Evidence, Known};
 use super::freeze::is_suspicious;
 use super::settings::{Analysis, Compared};
@@ -15,6 +16,9 @@ impl Analysis {
         let known = || self.metrics.iter().zip(&evidence.metrics);
         if let Some(evidence) = known().find_map(|(compared, known)| self.stops(compared, known)) {
             return Judgement::Fail { evidence };
+        }
+        if let Some(judgement) = classic::judge(&evidence.classic, self) {
+            return judgement;
         }
         let worse = mean_of_logs(known().map(|(compared, known)| (known.worse.log(), compared.weight)));
         if worse >= -self.alpha.ln() {

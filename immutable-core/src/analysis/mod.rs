@@ -3,6 +3,7 @@
 mod bets;
 mod calm;
 mod check;
+mod classic;
 mod evidence;
 mod freeze;
 mod judge;
@@ -15,6 +16,7 @@ mod thin;
 use serde::{Deserialize, Serialize};
 
 pub use check::Check;
+pub use classic::{Judge, MannWhitney, Threshold};
 pub use evidence::{Evidence, Pair};
 pub use power::{Power, Traffic, power};
 pub use settings::{Against, Analysis, AtDeadline, Compared};

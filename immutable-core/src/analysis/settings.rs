@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::classic::Judge;
 use crate::model::MetricName;
 
 /// How a release is judged against the one that it replaces, all the time that both have traffic.
@@ -44,6 +45,8 @@ pub struct Analysis {
     pub(crate) deadline: Duration,
     pub(crate) at_deadline: AtDeadline,
     pub(crate) max_crashes: u32,
+    #[serde(default, skip_serializing_if = "Judge::is_default")]
+    pub(crate) judge: Judge,
 }
 
 /// What a canary is compared with.
@@ -85,6 +88,7 @@ impl Analysis {
             deadline: Duration::from_hours(1),
             at_deadline: AtDeadline::Hold,
             max_crashes: 5,
+            judge: Judge::Betting,
         }
     }
 
@@ -157,6 +161,12 @@ impl Analysis {
         self
     }
 
+    /// What decides; [`Judge::Betting`] unless it is set.
+    pub fn judge_by(mut self, judge: Judge) -> Self {
+        self.judge = judge;
+        self
+    }
+
     /// What is compared.
     pub fn metrics(&self) -> &[Compared] {
         &self.metrics
@@ -185,7 +195,8 @@ impl Analysis {
             .enumerate()
             .find(|(index, compared)| self.metrics[..*index].iter().any(|other| other.metric == compared.metric));
         let twice = twice.map(|(_, compared)| format!("metric {}: is named twice; name it once", compared.metric));
-        own.into_iter().flatten().next().or(twice).or_else(|| self.metrics.iter().find_map(Compared::problem))
+        let of_metric = || self.metrics.iter().find_map(Compared::problem);
+        own.into_iter().flatten().next().or(twice).or_else(of_metric).or_else(|| self.judge.problem())
     }
 }
 
