@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str =
     "usage: cargo xtask test                             formatting, lints, documentation, all tests, the examples
        cargo xtask emulator                         what single tests of immutable-aws, -azure, -gcp and -prometheus need, under target/
+       cargo xtask plots                            the plots and the table of docs/canary-judge.md, anew
        cargo xtask simulate --seeds N [--from N]    that many random rollouts on a cloud that fails
        cargo xtask simulate --seed N                one of them
        cargo xtask simulate --crashes               drivers killed at every pair of points";
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
     }
     if arguments == ["emulator"] {
         return emulator();
+    }
+    if arguments == ["plots"] {
+        return plots();
     }
     if arguments != ["test"] {
         println!("{USAGE}");
@@ -68,6 +72,14 @@ fn emulator() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// Writes what the test of the page about the judge otherwise holds it to.
+fn plots() -> ExitCode {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let test = ["test", "--package", "immutable-examples", "--test", "judge_page"];
+    let status = Command::new(cargo).args(test).env("IMMUTABLE_WRITE_PLOTS", "1").status();
+    if status.is_ok_and(|status| status.success()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs the simulation of `immutable-core`; what it is told comes as variables of its environment.
