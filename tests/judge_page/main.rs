@@ -11,7 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use immutable_core::analysis::{Analysis, Compared, Judge, MannWhitney, Threshold, Traffic, power};
+use immutable_core::analysis::{Analysis, Compared, Judge, Judgement, MannWhitney, Threshold, Traffic, power};
 use immutable_core::model::MetricName;
 
 /// What the page begins with.
@@ -49,6 +49,24 @@ fn the_code_of_the_page_is_code_that_builds() {
         assert!(include_str!("main.rs").contains(&indented.join("\n")), "not in this file:\n{block}");
     }
     assert!(analysis().is_ok() && classic().is_ok());
+}
+
+#[test]
+fn bursts_of_the_canary_alone_are_for_a_longer_interval_or_a_hard_stop() {
+    let errors = || Compared::new("errors".parse().unwrap());
+    let (short, long) = (Duration::from_secs(10), Duration::from_mins(2));
+    let failed_and_passed = |analysis: Analysis, interval| {
+        let analysis = analysis.interval(interval);
+        let judgements: Vec<_> = (0..100).map(|seed| rollout::burst(&analysis, interval, seed)).collect();
+        let count = |is: fn(&&Judgement) -> bool| judgements.iter().filter(is).count();
+        (count(|is| matches!(is, Judgement::Fail { .. })), count(|is| matches!(is, Judgement::Pass { .. })))
+    };
+    let plain = failed_and_passed(Analysis::of([errors()]), short);
+    assert!(plain.0 == 0 && (20..45).contains(&plain.1), "{plain:?}: none is failed, about a third pass");
+    let longer = failed_and_passed(Analysis::of([errors()]), long);
+    assert!(longer.1 <= 5, "{longer:?}: β holds again");
+    let stopped = failed_and_passed(Analysis::of([errors().hard_stop(0.1, short)]), short);
+    assert!(stopped.0 >= 90, "{stopped:?}: nearly all are stopped");
 }
 
 #[test]
