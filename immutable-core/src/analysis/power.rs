@@ -19,6 +19,9 @@ const TOLD: [f64; 4] = [1.5, 2.0, 5.0, 20.0];
 /// How many rollouts are tried of each; odd, so that one is in the middle.
 const RUNS: u64 = 25;
 
+/// The most looks that are tried: more than a day of them at the default interval.
+const LOOKS: u32 = 10_000;
+
 /// What a new release is expected to get, and what is usual for the old one.
 ///
 /// A metric that is not named is not predicted: what is said holds if it has data and is alike in both releases. Levels cannot be
@@ -65,7 +68,8 @@ struct MetricPower {
 ///
 /// Rollouts are tried with the judge itself: events that come independently of each other, with the same seeds each time. What is
 /// told is what happens in at least half of them. Real events come in bursts, which takes longer; hard stops, which are faster, are
-/// left out. It takes some ten milliseconds for each metric at the default settings, and more for a longer deadline.
+/// left out. It takes some ten milliseconds for each metric at the default settings, and more for a deadline of more intervals, up
+/// to ten thousand of them; a later deadline is taken for that.
 ///
 /// ```
 /// use immutable_core::analysis::{Analysis, Compared, Traffic, power};
@@ -78,10 +82,12 @@ struct MetricPower {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn power(analysis: &Analysis, traffic: &Traffic) -> Power {
+    let deadline = analysis.deadline.min(analysis.interval.saturating_mul(LOOKS));
+    let analysis = &Analysis { deadline, ..analysis.clone() };
     let of = |metric: &MetricName| traffic.usual.iter().find(|(name, _)| name == metric).map(|(_, usual)| *usual);
     let predicted = analysis.metrics.iter().filter_map(|compared| Some((compared, of(&compared.metric)?)));
     let metrics = predicted.map(|(compared, usual)| MetricPower::of(analysis, compared, traffic, usual)).collect();
-    Power { deadline: analysis.deadline, requests_per_second: traffic.requests_per_second, metrics }
+    Power { deadline, requests_per_second: traffic.requests_per_second, metrics }
 }
 
 impl Power {
@@ -311,6 +317,13 @@ errors: cannot see twice as many within 2h at 2.5 requests per second: give it m
         assert_eq!(power.to_string(), expected);
         assert_eq!((power.smallest(), power.sees(5.0), power.sees(2.0)), (Some(5.0), Some(minutes(20)), None));
         assert_eq!((power.sees_doubling(), power.passes()), (false, None));
+    }
+
+    #[test]
+    fn a_deadline_of_years_is_no_reason_to_think_for_years() {
+        let analysis = analysis().deadline(Duration::from_hours(100_000)).interval(Duration::from_secs(1));
+        let power = power(&analysis, &Traffic::of(0.01).usual(errors(), 0.001));
+        assert!(power.to_string().contains("within 2h 46m 40s at"), "{power}");
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Analysis {
 
 impl fmt::Display for Analysis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let metrics: Vec<_> = self.metrics.iter().map(ToString::to_string).collect();
+        let metrics: Vec<_> = self.metrics.iter().map(|compared| self.judge.in_words(compared)).collect();
         write!(f, "{}", metrics.join(", "))
     }
 }

@@ -41,6 +41,15 @@ impl Judge {
         matches!(self, Self::Betting)
     }
 
+    /// What a metric has to be, in words.
+    pub(super) fn in_words(&self, compared: &Compared) -> String {
+        match self {
+            Self::Betting => compared.to_string(),
+            Self::Threshold(threshold) => threshold.in_words(compared),
+            Self::MannWhitney(_) => format!("{} by rank not high beside the old", compared.metric),
+        }
+    }
+
     /// What is wrong with the settings, if anything is.
     pub(super) fn problem(&self) -> Option<String> {
         match self {

@@ -152,6 +152,18 @@ fn settings_without_sense_are_refused() {
     assert_eq!(analysis(Judge::MannWhitney(MannWhitney::new())).problem(), None);
 }
 
+#[test]
+fn a_plan_can_say_what_each_judge_looks_at() {
+    let cases = [
+        (Judge::Betting, "errors less than 1.5 times the old, or below 0.01"),
+        (Judge::Threshold(Threshold::of(30).failure_limit(4)), "errors above 0.01 in at most 4 of 30 intervals"),
+        (Judge::MannWhitney(MannWhitney::new()), "errors by rank not high beside the old"),
+    ];
+    for (judge, expected) in cases {
+        assert_eq!(analysis(judge).to_string(), expected);
+    }
+}
+
 /// How many of 200 releases that are no worse a judge calls bad in a day with a look each minute, and after how many minutes half
 /// of those. 2,000 requests a minute to either, of which half a percent fail, independently of each other.
 fn false_alarms(analysis: &Analysis) -> (usize, Option<u32>) {

@@ -80,6 +80,11 @@ impl Threshold {
         self
     }
 
+    pub(super) fn in_words(&self, compared: &Compared) -> String {
+        let bound = self.fails_above.unwrap_or(compared.acceptable);
+        format!("{} above {bound} in at most {} of {} intervals", compared.metric, self.failure_limit, self.count)
+    }
+
     pub(super) fn problem(&self) -> Option<String> {
         let no_bound = self.fails_above.filter(|bound| !bound.is_finite() || *bound < 0.0);
         let no_bound = no_bound.map(|bound| format!("judge: fails_above: {bound} is not a number from 0 up"));
