@@ -62,7 +62,7 @@ impl Check {
 
     /// Judges what was measured so far.
     pub fn judge(&self, samples: &[MetricSample]) -> Judgement {
-        let Measured { value, count } = Measured::of(samples);
+        let (value, count) = measured(samples);
         let evidence = format!("{} is {value:.4}, at most {} is allowed ({count} counted)", self.metric, self.at_most);
         if count < self.min_count {
             let evidence = format!("{}: {count} of {} counted", self.metric, self.min_count);
@@ -81,34 +81,16 @@ impl fmt::Display for Check {
     }
 }
 
-struct Measured {
-    value: f64,
-    count: u64,
-}
-
-impl Measured {
-    /// Shares are pooled, levels are averaged.
-    #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
-    fn of(samples: &[MetricSample]) -> Self {
-        let (mut part, mut whole, mut sum, mut levels) = (0u64, 0u64, 0.0, 0u64);
-        for sample in samples {
-            match sample.value {
-                MetricValue::Ratio { part: p, whole: w } => {
-                    part = part.saturating_add(p);
-                    whole = whole.saturating_add(w);
-                }
-                // A level that is not a number is no data.
-                MetricValue::Gauge(level) if level.is_finite() => {
-                    sum += level;
-                    levels += 1;
-                }
-                MetricValue::Gauge(_) => {}
-            }
-        }
-        match (whole, levels) {
-            (0, 0) => Self { value: 0.0, count: 0 },
-            (0, levels) => Self { value: sum / levels as f64, count: levels },
-            (whole, _) => Self { value: part as f64 / whole as f64, count: whole },
+/// The share or mean level, and of how many requests or values.
+#[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
+fn measured(samples: &[MetricSample]) -> (f64, u64) {
+    match MetricValue::pooled(samples) {
+        None => (0.0, 0),
+        Some(MetricValue::Ratio { part, whole }) => (part as f64 / whole as f64, whole),
+        Some(MetricValue::Gauge(level)) => {
+            let is_level =
+                |sample: &&MetricSample| matches!(sample.value, MetricValue::Gauge(level) if level.is_finite());
+            (level, samples.iter().filter(is_level).count() as u64)
         }
     }
 }

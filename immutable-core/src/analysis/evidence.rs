@@ -80,6 +80,16 @@ impl Evidence {
         self.next
     }
 
+    /// A new stage has to pass by itself: what speaks for the release is forgotten, and what speaks against it is not. Judges of other
+    /// tools look at one stage at a time.
+    pub(crate) fn begin_stage(&mut self) {
+        for known in &mut self.metrics {
+            let Known { worse, is_share, events, above, .. } = std::mem::take(known);
+            *known = Known { worse, is_share, events, above, ..Known::default() };
+        }
+        self.classic.clear();
+    }
+
     /// Counts an interval: a pair for each metric of the analysis, in its order. A pair that is missing is no data.
     ///
     /// What the pair was does not matter: an interval that was counted without data is not counted again when the data come late.

@@ -172,6 +172,11 @@ impl Analysis {
         &self.metrics
     }
 
+    /// Whether it can end a rollout without anything to compare with.
+    pub(crate) fn has_hard_stop(&self) -> bool {
+        self.metrics.iter().any(|compared| compared.hard_stop.is_some())
+    }
+
     /// What is wrong with the settings, if anything is: which, and what to do.
     pub(crate) fn problem(&self) -> Option<String> {
         let probability = |name: &str, value: f64| {

@@ -27,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Assessor {
     instances: HashMap<InstanceId, Known>,
     failures: HashMap<FleetId, Failures>,
+    /// How many instances of a fleet died or were not ready in time.
+    crashes: HashMap<FleetId, u32>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ struct Known {
     /// Whether it fell ill in traffic and was not seen well there since: once out, it does not come back.
     ailing: bool,
     failed: bool,
+    crashed: bool,
     probe_due: Timestamp,
     probing: bool,
 }
@@ -144,6 +147,11 @@ impl Assessor {
         self.instances.values_mut().for_each(|known| known.probing = false);
     }
 
+    /// How many instances of a fleet died or were not ready in time, since this driver began.
+    pub(super) fn crashes(&self, fleet: &FleetId) -> u32 {
+        self.crashes.get(fleet).copied().unwrap_or(0)
+    }
+
     /// What became of the last instance of a fleet that had to be replaced, for people.
     pub(super) fn fate(&self, fleet: &FleetId) -> Option<String> {
         self.failures.get(fleet).map(|failures| failures.last.clone()).filter(|last| !last.is_empty())
@@ -229,6 +237,7 @@ impl Assessor {
                 was_proven: false,
                 ailing: false,
                 failed: false,
+                crashed: false,
                 probe_due: look.now,
                 probing: false,
             });
@@ -236,6 +245,15 @@ impl Assessor {
             let view = known.view(look, instance, members.get(&instance.id).copied(), drifted);
             if (view.dead || view.replace) && !drifted {
                 failures.last = known.fate(instance, view.dead);
+            }
+            if view.replace
+                && !drifted
+                && (view.dead || !known.was_proven)
+                && !known.crashed
+                && view.phase != Phase::Ending
+            {
+                known.crashed = true;
+                *self.crashes.entry(fleet.id.clone()).or_default() += 1;
             }
             if view.replace && !drifted && !known.was_proven && !known.failed && view.phase != Phase::Ending {
                 known.failed = true;

@@ -6,6 +6,7 @@
 
 mod acting;
 mod blame;
+mod judging;
 mod looking;
 mod obstacles;
 mod scaling;
@@ -32,6 +33,7 @@ use super::machine::{Command, Machine, Step};
 use super::rollout::Shared;
 use super::sizes::Sizes;
 use super::unsettled::Unsettled;
+use crate::analysis::Evidence;
 use crate::journal::{Journal, JournalError, Lease};
 use crate::provider::Platform;
 use looking::{Observed, Probed};
@@ -67,6 +69,8 @@ pub(super) struct Driver {
     pub(super) unsettled: Unsettled,
     /// Who scales the fleets.
     pub(super) sizes: Sizes,
+    /// What is known of the new release beside the old one, ahead of what is in the journal, and by when its stage is to be judged.
+    pub(super) evidence: Option<(Option<Timestamp>, Evidence)>,
     /// From when on the checks are measured while both releases fail them.
     pub(super) judged_since: Option<Timestamp>,
     /// The stage in which the image of what serves now was last seen to be there.
@@ -228,7 +232,8 @@ impl Driver {
         // Also while there is nothing to do: a lease that nobody renews runs out.
         self.journal.check(&self.lease).await?;
         // Before the world is observed: a source that takes its time must not make those facts old.
-        let judgements = self.judge().await?;
+        let mut judgements = self.judge().await?;
+        judgements.extend(self.compare().await?);
         let observed = match self.observe().await {
             Ok(observed) => observed,
             Err(error) => {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::hold::Hold;
+use crate::analysis::Evidence;
 use crate::decide::Action;
 use crate::model::{ApprovalName, FleetId, ReleaseId, RolloutId};
 use crate::plan::Plan;
@@ -128,6 +129,13 @@ pub enum Event {
         /// Why.
         hold: Hold,
         /// Since when.
+        at: Timestamp,
+    },
+    /// Intervals were measured, and this is what is known of the new release beside the old one.
+    Judged {
+        /// What is known.
+        evidence: Evidence,
+        /// When.
         at: Timestamp,
     },
     /// What held the rollout is over.
@@ -274,6 +282,7 @@ impl fmt::Display for Event {
             Self::Approved { approval, .. } => write!(f, "approved {approval}"),
             Self::PromotionAsked { .. } => write!(f, "asked to promote at once"),
             Self::Held { hold, .. } => write!(f, "held; waits for {hold}"),
+            Self::Judged { evidence, .. } => write!(f, "judged up to interval {}", evidence.next()),
             Self::WentOn { .. } => write!(f, "goes on"),
             Self::TurnedBack { reason, .. } => write!(f, "goes back: {reason}"),
             Self::Ended { outcome, .. } => write!(f, "ended: {outcome}"),

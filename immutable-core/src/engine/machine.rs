@@ -2,6 +2,7 @@
 
 mod command;
 mod hold;
+mod judging;
 mod keeping;
 mod pursuit;
 mod scaling;
@@ -16,13 +17,14 @@ use jiff::Timestamp;
 
 use super::clock::later;
 use super::event::{Event, Outcome, Reason};
-use crate::analysis::{Check, Judgement};
+use crate::analysis::{Check, Evidence, Judgement};
 use crate::decide::{Action, World, reached};
 use crate::model::{ApprovalName, FleetId, InstanceId, Release, RolloutId};
 use crate::plan::{Amount, Gate, Plan, Resize, Stage};
 use crate::provider::Window;
 pub use command::Command;
 use hold::Held;
+pub(super) use judging::Judging;
 
 /// Where a rollout stands. Made by replaying its events; moved only by [`Machine::apply`].
 #[derive(Debug, Clone)]
@@ -47,6 +49,10 @@ pub struct Machine {
     anew: bool,
     /// When the stage's goal was first reached: the metrics count from here.
     measured_from: Option<Timestamp>,
+    /// What is known of the new release beside the old one; since when the stage is measured, and when it should have been judged.
+    evidence: Evidence,
+    judged_from: Option<Timestamp>,
+    judged_by: Option<Timestamp>,
     paused: bool,
     frozen: Option<String>,
     /// Since when it has been paused, frozen or both.
@@ -117,6 +123,9 @@ impl Machine {
             interrupted: None,
             anew: true,
             measured_from: None,
+            evidence: Evidence::default(),
+            judged_from: None,
+            judged_by: None,
             paused: false,
             frozen: None,
             stopped: None,
@@ -166,7 +175,9 @@ impl Machine {
                 self.left = self.deadline.duration_since(*at).try_into().unwrap_or_default();
                 self.reached_at = *at;
                 self.measured_from.get_or_insert(*at);
+                self.begin_judging(*at);
             }
+            Event::Judged { evidence, .. } => self.evidence = evidence.clone(),
             Event::Resized { fleet, size, desired, .. } => {
                 let change = Resize { fleet, size: *size, desired: *desired, stage: self.stage() };
                 self.plan = self.plan.clone().resized(&change);
@@ -208,6 +219,7 @@ impl Machine {
         self.hold = self.whole_hold();
         self.interrupted = None;
         self.measured_from = None;
+        self.judged_by = None;
         self.best = None;
         self.scaled = None;
     }
@@ -232,9 +244,11 @@ impl Machine {
         let stopped = at.duration_since(since).unsigned_abs();
         self.deadline = later(self.deadline, stopped);
         self.reached = self.reached.map(|until| later(until, stopped));
+        self.judged_by = self.judged_by.map(|by| later(by, stopped));
     }
 
-    /// What comes next in this world. `judgements` are those of [`Machine::measures`], in their order.
+    /// What comes next in this world. `judgements` are those of [`Machine::measures`], in their order, and after them that of the
+    /// plan's analysis, if the stage compares both releases.
     pub fn next(&self, now: Timestamp, world: &World, judgements: &[Judgement]) -> Step {
         match (&self.outcome, &self.course) {
             (Some(_), _) => Step::default(),
@@ -257,6 +271,9 @@ impl Machine {
         if let Some(Judgement::Fail { evidence }) = failed.filter(|_| !self.is_blamed()) {
             return self.turn_back(now, Reason::CheckFailed { evidence: evidence.clone() });
         }
+        if let Some(step) = self.not_judged_in_time(now, judgements) {
+            return step;
+        }
         let decision = self.decide(world, &stage.goal, &self.plan.budget);
         let arrived = reached(world, &stage.goal, self.plan.switch, |size| self.enough(size));
         let mut step = self.pursue(now, world, &stage.goal, decision, arrived);
@@ -274,7 +291,7 @@ impl Machine {
                 step.events.insert(0, Event::GoalLost { at: now, deadline: later(now, self.patience(now)) });
             }
             (false, None) => {}
-            (true, None) if self.skips_gates() || stage.gate == Gate::default() => return self.advance(now, index),
+            (true, None) if self.skips_gates() || !self.has_gate(stage) => return self.advance(now, index),
             (true, None) => {
                 let hold_until = later(now, self.interrupted.unwrap_or(self.hold));
                 step.events.insert(0, Event::GoalReached { at: now, hold_until });
@@ -365,7 +382,10 @@ impl Machine {
                 waiting.push(format!("more data ({evidence})"));
             }
         }
-        let judged = judgements.len() == stage.gate.checks.len();
+        if self.is_judged_late(now) && !waiting.is_empty() {
+            waiting.push("somebody to promote or abort it: it should have been judged by now".into());
+        }
+        let judged = judgements.len() >= stage.gate.checks.len() + usize::from(self.is_compared());
         if !judged {
             waiting.push("the metrics to be read".into());
         }
@@ -375,6 +395,10 @@ impl Machine {
         let open = waiting.is_empty();
         step.waiting.extend(waiting);
         open
+    }
+
+    fn has_gate(&self, stage: &Stage) -> bool {
+        stage.gate != Gate::default() || self.is_compared()
     }
 
     fn advance(&self, now: Timestamp, index: usize) -> Step {

@@ -27,6 +27,7 @@ mod history;
 mod hold;
 mod images;
 mod machine;
+mod metrics;
 mod rollout;
 mod sizes;
 mod status;
@@ -318,7 +319,7 @@ impl Engine {
     ) -> Result<Plan, StartError> {
         let calls = self.calls(None, 0);
         let context = calls.context(&["plan"]);
-        let Platform { fleets, traffic, metrics, .. } = &self.platform;
+        let Platform { fleets, traffic, .. } = &self.platform;
         let fleets = calls.look_patiently("observe fleets", || fleets.observe(&context, &spec.service)).await?;
         let traffic = calls.look_patiently("observe route", || traffic.observe(&context, &spec.route)).await?;
         let facts = Facts {
@@ -329,15 +330,9 @@ impl Engine {
             proven: history.proven(),
             superseded,
         };
-        let plan = compile(spec, &facts)?;
+        let mut plan = compile(spec, &facts)?;
         self.check_images(&plan, fleets.live(&plan.target)).await?;
-        for check in plan.stages.iter().flat_map(|stage| &stage.gate.checks) {
-            let metric = check.metric();
-            let described = calls.look_patiently("describe a metric", || metrics.describe(&context, metric)).await;
-            if let Err(error) = described {
-                return Err(PlanError::Metric { metric: metric.clone(), problem: error.to_string() }.into());
-            }
-        }
+        plan.outlook = Box::pin(self.check_metrics(&plan, &traffic.split)).await?;
         Ok(plan)
     }
 
@@ -383,6 +378,7 @@ impl Engine {
             looks: Trouble::default(),
             acts: Trouble::default(),
             growth: Trouble::default(),
+            evidence: None,
             judged_since: None,
             seen_at: None,
             absence: Absence::default(),

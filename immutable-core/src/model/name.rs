@@ -152,6 +152,14 @@ impl FleetId {
     pub fn of(service: &ServiceName, release: &super::ReleaseId) -> Self {
         Self(format!("{service}-{release}").into())
     }
+
+    /// The fleet of an old release that a new one is compared with: another one than that which serves, and for each new release
+    /// another.
+    pub(crate) fn baseline_of(service: &ServiceName, old: &super::ReleaseId, new: &super::ReleaseId) -> Self {
+        let mut digits = super::Fingerprint::of(format!("baseline\u{1f}{old}\u{1f}{new}")).to_string();
+        digits.truncate(old.to_string().len());
+        Self(format!("{service}-{digits}").into())
+    }
 }
 
 fn service(text: &str) -> Result<(), &'static str> {

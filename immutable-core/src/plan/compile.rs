@@ -2,6 +2,7 @@
 
 use super::strategy::{StageSpec, Strategy};
 use super::{Amount, Gate, Plan, PlanError, RolloutSpec, Stage};
+use crate::analysis::Analysis;
 use crate::decide::{Budget, FleetGoal, Goal, limit};
 use crate::model::{FleetId, Release, Split, Weight};
 use crate::provider::{FleetsState, ProvisionerCapabilities, SwitchKind, TrafficCapabilities};
@@ -50,8 +51,26 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
     let previous = replaces.as_ref().and_then(|fleet| {
         facts.proven.iter().find(|release| FleetId::of(&spec.service, &release.id()) == *fleet).cloned()
     });
-    let compiler = Compiler { target: &target, old: old.as_ref(), serves, budget, traffic: facts.traffic };
-    let stages = compiler.stages(&spec.strategy)?;
+    let analysis = spec.strategy.analysis.as_ref();
+    let plain = Compiler {
+        target: &target,
+        old: old.as_ref(),
+        baseline: None,
+        serves,
+        budget,
+        traffic: facts.traffic,
+        analysis,
+    };
+    let (baseline, stages) = match plain.beside_a_baseline(spec, previous.as_ref()) {
+        Some((baseline, stages)) => (Some(baseline), stages),
+        None => (None, plain.stages(&spec.strategy)?),
+    };
+    let is_shared = |stage: &Stage| stage.goal.split().iter().count() > 1;
+    let judged = |analysis: &Analysis| analysis.has_hard_stop() || old.is_none() || stages.iter().any(is_shared);
+    if !analysis.is_none_or(judged) {
+        let problem = "no stage shares the traffic of both releases, so there is nothing to compare; add one, such as 5 %, or a hard_stop";
+        return Err(PlanError::Analysis { problem: problem.into() });
+    }
     Ok(Plan {
         service: spec.service.clone(),
         route: spec.route.clone(),
@@ -66,6 +85,9 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         budget,
         switch: facts.traffic.kind,
         limits,
+        analysis: spec.strategy.analysis.clone(),
+        baseline,
+        outlook: None,
         stages,
     })
 }
@@ -137,20 +159,27 @@ fn check_limits(strategy: &Strategy, budget: &Budget) -> Result<(), PlanError> {
             return Err(PlanError::Check { check: check.clone(), problem });
         }
     }
+    if let Some(problem) = strategy.analysis.as_ref().and_then(Analysis::problem) {
+        return Err(PlanError::Analysis { problem });
+    }
     Ok(())
 }
 
-struct Compiler<'a> {
-    target: &'a FleetId,
-    old: Option<&'a FleetId>,
+#[derive(Clone, Copy)]
+pub(super) struct Compiler<'a> {
+    pub(super) target: &'a FleetId,
+    pub(super) old: Option<&'a FleetId>,
+    /// A fleet to compare with, beside the old one.
+    pub(super) baseline: Option<&'a FleetId>,
     /// Whether the new release has traffic already.
-    serves: bool,
-    budget: Budget,
-    traffic: TrafficCapabilities,
+    pub(super) serves: bool,
+    pub(super) budget: Budget,
+    pub(super) traffic: TrafficCapabilities,
+    pub(super) analysis: Option<&'a Analysis>,
 }
 
 impl Compiler<'_> {
-    fn stages(&self, strategy: &Strategy) -> Result<Vec<Stage>, PlanError> {
+    pub(super) fn stages(&self, strategy: &Strategy) -> Result<Vec<Stage>, PlanError> {
         if strategy.stages.is_empty() {
             return Err(PlanError::NoStages);
         }
@@ -201,15 +230,25 @@ impl Compiler<'_> {
         let desired = self.budget.desired;
         let size = self.size(spec)?;
         let old_weight = Weight::basis_points(Weight::FULL.points() - spec.weight.points()).unwrap_or(Weight::NONE);
-        let old_size =
-            if spec.replaces_old && spec.weight == Weight::FULL { 0 } else { self.old_size(spec, size, old_weight)? };
-        self.check_weight(spec, size, old_size)?;
-        let limit = self.traffic.max_fleets;
-        if let Some(limit) = limit.filter(|limit| *limit < 2 && !spec.weight.is_none() && !old_weight.is_none()) {
+        let is_shared = !spec.weight.is_none() && !old_weight.is_none();
+        let baseline =
+            self.baseline.filter(|_| is_shared).map(|fleet| (fleet, size, self.baseline_weight(spec.weight)));
+        let (beside, beside_weight) = baseline.map_or((0, Weight::NONE), |(_, size, weight)| (size, weight));
+        let old_weight = Weight::basis_points(old_weight.points() - beside_weight.points()).unwrap_or(Weight::NONE);
+        let old_size = if spec.replaces_old && spec.weight == Weight::FULL {
+            0
+        } else {
+            self.old_size(spec, size, beside, old_weight)?
+        };
+        self.check_weight(spec, size, old_size + beside)?;
+        let (limit, fleets) = (self.traffic.max_fleets, if baseline.is_some() { 3 } else { 2 });
+        if let Some(limit) = limit.filter(|limit| *limit < fleets && is_shared) {
             return Err(PlanError::TooManyFleets { stage: spec.name.clone(), limit });
         }
         debug_assert!(size <= desired, "a stage is not larger than the service");
-        let goal = goal(&spec.name, &[(self.target, size, spec.weight), (old, old_size, old_weight)])?;
+        let old = (old, old_size, old_weight);
+        let fleets: Vec<_> = [(self.target, size, spec.weight)].into_iter().chain(baseline).chain([old]).collect();
+        let goal = goal(&spec.name, &fleets)?;
         let gate = Gate { hold: spec.hold, checks: spec.checks.clone(), approval: spec.approval.clone() };
         Ok(Stage { name: spec.name.clone(), goal, gate })
     }
@@ -219,7 +258,11 @@ impl Compiler<'_> {
         let stage = || spec.name.clone();
         let size = match spec.size {
             None if spec.weight == Weight::FULL => desired,
-            None => self.budget.needed(spec.weight).max(1),
+            None => {
+                let compared = self.analysis.filter(|_| !spec.weight.is_none());
+                let least = compared.map_or(1, |analysis| analysis.minimum_instances.min(desired));
+                self.budget.needed(spec.weight).max(least)
+            }
             Some(size) => match size.rounded_up(desired) {
                 0 => return Err(PlanError::EmptyStage { stage: stage(), size, desired }),
                 count => count,
@@ -237,8 +280,10 @@ impl Compiler<'_> {
         Ok(size)
     }
 
-    /// The old fleet stays as large as the surge allows, and must be able to carry its share.
-    fn old_size(&self, spec: &StageSpec, size: u32, weight: Weight) -> Result<u32, PlanError> {
+    /// The old fleet stays as large as the surge allows, and must be able to carry its share. Where the members are the weights,
+    /// a baseline takes the place of some of it.
+    fn old_size(&self, spec: &StageSpec, canary: u32, baseline: u32, weight: Weight) -> Result<u32, PlanError> {
+        let size = canary + baseline;
         let ceiling = u32::try_from(self.budget.ceiling()).unwrap_or(u32::MAX);
         let needed = self.budget.needed(weight);
         let room = ceiling.saturating_sub(size);
@@ -254,7 +299,8 @@ impl Compiler<'_> {
                 needed,
             });
         }
-        Ok(self.budget.desired.min(room))
+        let replaced = if self.traffic.kind == SwitchKind::Membership { baseline } else { 0 };
+        Ok(self.budget.desired.saturating_sub(replaced).max(needed).min(room))
     }
 
     fn check_weight(&self, spec: &StageSpec, size: u32, old_size: u32) -> Result<(), PlanError> {

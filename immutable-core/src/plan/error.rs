@@ -180,6 +180,12 @@ pub enum PlanError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// An analysis that cannot be made.
+    #[error("analysis: {problem}")]
+    Analysis {
+        /// Which setting, what is wrong, and what to do.
+        problem: String,
+    },
     /// A metric that the source does not have.
     #[error("metric {metric}: {problem}")]
     Metric {

@@ -1,6 +1,7 @@
 //! Plans: what a rollout will do, stage by stage, as data that can be read, stored and refused before anything is touched.
 
 mod amount;
+mod baseline;
 mod compile;
 mod error;
 mod resize;
@@ -19,9 +20,9 @@ pub use error::PlanError;
 pub(crate) use resize::Resize;
 pub use strategy::{Limits, StageSpec, Strategy, StrategyError};
 
-use crate::analysis::Check;
+use crate::analysis::{Analysis, Check};
 use crate::decide::{Budget, Goal};
-use crate::model::{ApprovalName, FleetId, Release, RouteId, ServiceName};
+use crate::model::{ApprovalName, FleetId, Release, RouteId, ServiceName, Weight};
 use crate::provider::SwitchKind;
 
 /// A rollout that is asked for.
@@ -118,6 +119,15 @@ pub struct Plan {
     pub switch: SwitchKind,
     /// What holds in every stage.
     pub limits: Limits,
+    /// How the new release is judged against the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysis>,
+    /// The fleet of the old release that is started to be compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<FleetId>,
+    /// How small a regression the analysis can see, and in what time, at the traffic that there was before the start; for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlook: Option<String>,
     /// The stages, in order; at least one.
     pub stages: Vec<Stage>,
 }
@@ -154,7 +164,25 @@ impl Plan {
         if *fleet == self.target {
             return Some(&self.release);
         }
-        self.previous.as_ref().filter(|release| FleetId::of(&self.service, &release.id()) == *fleet)
+        let is_old = |release: &&Release| FleetId::of(&self.service, &release.id()) == *fleet;
+        self.previous.as_ref().filter(|release| is_old(release) || self.baseline.as_ref() == Some(fleet))
+    }
+
+    /// The fleet that the new one is compared with: the baseline, or else the old fleet. `None` when nothing served before.
+    pub fn compared_with(&self) -> Option<&FleetId> {
+        self.baseline.as_ref().or_else(|| self.replaces.as_ref().filter(|fleet| **fleet != self.target))
+    }
+
+    /// The share of the traffic that the new release has when both are compared for the first time.
+    pub(crate) fn first_shared_weight(&self) -> Option<Weight> {
+        let shared = (0..self.stages.len()).find(|stage| self.is_shared(*stage))?;
+        Some(self.stages[shared].goal.split().weight(&self.target))
+    }
+
+    /// Whether both releases have traffic in a stage, so that they can be compared.
+    pub(crate) fn is_shared(&self, stage: usize) -> bool {
+        let weight = self.stages[stage].goal.split().weight(&self.target);
+        !weight.is_none() && weight != Weight::FULL
     }
 
     /// The most instances that will exist at once.
@@ -164,7 +192,7 @@ impl Plan {
 
     /// The first stage in which the new release has all of the traffic.
     pub(crate) fn full_stage(&self) -> usize {
-        let full = |stage: &Stage| stage.goal.split().weight(&self.target) == crate::model::Weight::FULL;
+        let full = |stage: &Stage| stage.goal.split().weight(&self.target) == Weight::FULL;
         self.stages.iter().position(full).unwrap_or(self.stages.len() - 1)
     }
 }
@@ -193,6 +221,17 @@ impl fmt::Display for Plan {
             self.budget.ceiling(),
             self.budget.required()
         )?;
+        if let Some(analysis) = &self.analysis {
+            let with = match (&self.baseline, self.compared_with()) {
+                (Some(baseline), _) => format!("baseline {baseline}, started for it"),
+                (None, Some(old)) => format!("{old}, as it is"),
+                (None, None) => "nothing: only hard stops hold".into(),
+            };
+            writeln!(f, "  judged:   {analysis}; against {with}")?;
+            for line in self.outlook.iter().flat_map(|outlook| outlook.lines()) {
+                writeln!(f, "            {line}")?;
+            }
+        }
         for (number, stage) in self.stages.iter().enumerate() {
             writeln!(f, "  stage {}:  {}: {}", number + 1, stage.name, stage.goal)?;
             let Gate { hold, checks, approval } = &stage.gate;
@@ -213,6 +252,6 @@ impl fmt::Display for Plan {
 }
 
 /// A time as a person writes it: `1h 30m`.
-fn friendly(time: Duration) -> String {
+pub(crate) fn friendly(time: Duration) -> String {
     jiff::fmt::friendly::SpanPrinter::new().unsigned_duration_to_string(&time)
 }

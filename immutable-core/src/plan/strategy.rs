@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Amount;
-use crate::analysis::Check;
+use crate::analysis::{Analysis, Check};
 use crate::health::HealthPolicy;
 use crate::model::{ApprovalName, Weight};
 
@@ -40,6 +40,8 @@ pub struct Strategy {
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub(super) bake: Duration,
     pub(super) watch: Vec<Check>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) analysis: Option<Analysis>,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub(super) retain_old: Duration,
     pub(super) limits: Limits,
@@ -142,6 +144,7 @@ impl Strategy {
             max_unavailable: Amount::Count(0),
             bake: Duration::ZERO,
             watch: Vec::new(),
+            analysis: None,
             retain_old: Duration::ZERO,
             limits: Limits::default(),
         }
@@ -178,6 +181,14 @@ impl Strategy {
     /// What must hold while the new release bakes.
     pub fn watch(mut self, checks: impl IntoIterator<Item = Check>) -> Self {
         self.watch = checks.into_iter().collect();
+        self
+    }
+
+    /// How the new release is judged against the old one, from its first traffic on. Each stage in which both have traffic waits
+    /// for a pass of its own; a fail goes back, at any time. Where there is no old release there is nothing to compare with, and only
+    /// its hard stops hold.
+    pub fn analysis(mut self, analysis: Analysis) -> Self {
+        self.analysis = Some(analysis);
         self
     }
 

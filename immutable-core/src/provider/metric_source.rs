@@ -43,6 +43,33 @@ pub enum MetricValue {
     Gauge(f64),
 }
 
+impl MetricValue {
+    /// What several samples say together: shares are pooled, levels are averaged. `None` when they say nothing.
+    #[expect(clippy::cast_precision_loss, reason = "there are far fewer samples than 2^52")]
+    pub(crate) fn pooled(samples: &[MetricSample]) -> Option<Self> {
+        let (mut part, mut whole, mut sum, mut levels) = (0u64, 0u64, 0.0, 0u64);
+        for sample in samples {
+            match sample.value {
+                Self::Ratio { part: p, whole: w } => {
+                    part = part.saturating_add(p);
+                    whole = whole.saturating_add(w);
+                }
+                // A level that is not a number is no data.
+                Self::Gauge(level) if level.is_finite() => {
+                    sum += level;
+                    levels += 1;
+                }
+                Self::Gauge(_) => {}
+            }
+        }
+        match (whole, levels) {
+            (0, 0) => None,
+            (0, levels) => Some(Self::Gauge(sum / levels as f64)),
+            (whole, _) => Some(Self::Ratio { part, whole }),
+        }
+    }
+}
+
 /// One value of a metric over a part of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MetricSample {

@@ -10,6 +10,7 @@ mod damping;
 mod freezing;
 mod harness;
 mod images;
+mod judging;
 mod lagging;
 mod landing;
 mod nonsense;

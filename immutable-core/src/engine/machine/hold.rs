@@ -82,6 +82,8 @@ impl Machine {
             self.excused = true;
             // Judged anew from here: what was measured and held until now says nothing about the release.
             self.measured_from = self.measured_from.map(|_| at);
+            let deadline = self.plan.analysis.as_ref().map(|analysis| analysis.deadline);
+            self.judged_by = self.judged_by.and_then(|_| Some(later(at, deadline?)));
             if let Course::Forward { stage } = self.course {
                 let hold = self.plan.stages[stage].gate.hold;
                 self.reached = self.reached.map(|_| later(at, hold));

@@ -50,6 +50,9 @@ fn plan(text: &str) -> Plan {
         way_back_waived: false,
         budget,
         switch,
+        analysis: None,
+        baseline: None,
+        outlook: None,
         limits: Limits::default(),
         stages: vec![Stage { name: "all".into(), goal, gate }],
     }
