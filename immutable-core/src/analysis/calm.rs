@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bets::{Wealth, mean_of_logs};
+use super::bets::{Wealth, mean_of_logs, on_sign};
 use crate::provider::MetricValue;
 
 /// The largest share that is told from a smaller one: what is above it is above this, too.
@@ -38,8 +38,7 @@ impl Calm {
                 self.quarter += events * 0.25f64.ln() + others * ((1.0 - acceptable / 4.0) / (1.0 - acceptable)).ln();
             }
             MetricValue::Gauge(level) => {
-                let gain = if *level <= acceptable { 1.0 } else { -1.0 };
-                self.levels.bet(gain, gain);
+                self.levels.play(on_sign(if *level <= acceptable { 1.0 } else { -1.0 }));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bets::{Wealth, lead, mean_of_logs, steep_lead};
+use super::bets::{Wealth, mean_of_logs, on_better, on_worse};
 use super::calm::Calm;
 use super::classic::{self, Classic};
 use super::settings::{Analysis, Compared};
@@ -40,9 +40,9 @@ pub struct Evidence {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
-    /// Against: the canary is no worse.
+    /// Against: the canary is no worse, in that both arms could have had each other's numbers, or the canary has fewer.
     pub(super) worse: Wealth,
-    /// Against: it is at least as bad as the tolerance says.
+    /// Against: it is at least as bad as the tolerance says, see [`on_better`].
     pub(super) good: Wealth,
     /// Against: it is above what is acceptable.
     pub(super) acceptable: Calm,
@@ -121,8 +121,8 @@ impl Known {
         }
         let one_event = if self.is_share { 1.0 } else { 0.0 };
         let (allowed, tolerated) = ((1.0 + compared.margin) * b + compared.floor, compared.tolerance * b);
-        self.worse.bet(lead(c, allowed), steep_lead(c, allowed, one_event));
-        self.good.bet(lead(tolerated, c), lead(tolerated, c));
+        self.worse.play(on_worse(c, allowed, one_event));
+        self.good.play(on_better(tolerated, c, one_event));
         self.acceptable.count(compared.acceptable, &canary);
     }
 }
@@ -181,5 +181,68 @@ fn level(value: &MetricValue) -> f64 {
     match value {
         MetricValue::Ratio { part, whole } => *part as f64 / *whole as f64,
         MetricValue::Gauge(level) => *level,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_value() -> impl Strategy<Value = Option<MetricValue>> {
+        let counts = vec![0, 1, 7, 1_000, 20_000, u64::MAX];
+        let count = || prop_oneof![0..50u64, prop::sample::select(counts.clone())];
+        let absurd = vec![0.0, -0.0, 1e-308, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, -1.0];
+        let ratio = (count(), count()).prop_map(|(part, whole)| Some(MetricValue::Ratio { part, whole }));
+        let gauge = prop_oneof![0.0..10.0f64, prop::sample::select(absurd)].prop_map(|at| Some(MetricValue::Gauge(at)));
+        prop_oneof![Just(None), ratio, gauge]
+    }
+
+    fn any_analysis() -> impl Strategy<Value = Analysis> {
+        let number = || prop_oneof![0.0..3.0f64, prop::sample::select(vec![0.0, 1.0, 1e-308, 1e300, f64::MAX])];
+        (number(), number(), number(), number()).prop_map(|(margin, floor, tolerance, acceptable)| {
+            let compared = Compared::new("errors".parse().expect("name")).margin(margin).floor(floor);
+            Analysis::of([compared
+                .tolerance(tolerance)
+                .acceptable(acceptable)
+                .hard_stop(0.5, std::time::Duration::from_secs(30))])
+        })
+    }
+
+    proptest! {
+        /// A number that is none is `null` in JSON, and cannot be read.
+        #[test]
+        fn whatever_is_measured_evidence_stays_numbers_and_is_counted_once(
+            analysis in any_analysis(),
+            looks in prop::collection::vec((any_value(), any_value(), prop_oneof![0..20u64, Just(u64::MAX), Just(u64::MAX - 1)]), 1..30),
+        ) {
+            let mut evidence = Evidence::default();
+            for (canary, baseline, interval) in looks {
+                evidence.count(&analysis, interval, &[Pair { canary, baseline }]);
+                let again = Pair { canary: Some(MetricValue::Ratio { part: 9, whole: 9 }), baseline };
+                let before = evidence.clone();
+                evidence.count(&analysis, interval, &[again]);
+                prop_assert_eq!(&evidence, &before);
+                let json = serde_json::to_string(&evidence).expect("json");
+                prop_assert_eq!(&serde_json::from_str::<Evidence>(&json).expect("evidence"), &evidence);
+                let _ = analysis.judge(&evidence);
+            }
+        }
+    }
+
+    #[test]
+    fn damaged_evidence_is_an_error() {
+        let analysis = Analysis::of([Compared::new("errors".parse().expect("name"))]);
+        let value = Some(MetricValue::Ratio { part: 1, whole: 9 });
+        let mut evidence = Evidence::default();
+        evidence.count(&analysis, 0, &[Pair { canary: value, baseline: value }]);
+        let json = serde_json::to_string(&evidence).expect("json");
+        assert_eq!(serde_json::from_str::<Evidence>(&json).expect("evidence"), evidence);
+        for (from, to) in [("\"next\"", "\"text\""), ("\"log\":", "\"log\":null,\"l\":"), ("}", "")] {
+            let damaged = json.replacen(from, to, 1);
+            assert!(damaged != json && serde_json::from_str::<Evidence>(&damaged).is_err(), "{damaged}");
+        }
+        assert!((0..json.len()).all(|end| serde_json::from_str::<Evidence>(&json[..end]).is_err()));
     }
 }

@@ -55,10 +55,10 @@ fn draw(random: &mut fastrand::Rng, events: u64, requests: u64, draws: u64) -> u
     reason = "a number that varies by hundreds, and is cut to what is possible"
 )]
 fn draw_many(random: &mut fastrand::Rng, events: u64, requests: u64, draws: u64) -> u64 {
-    let (share, drawn) = (events as f64 / requests as f64, draws as f64 / requests as f64);
-    let spread = (requests as f64 * share * (1.0 - share) * drawn * (1.0 - drawn)).sqrt();
+    let (share, part) = (events as f64 / requests as f64, draws as f64 / requests as f64);
+    let spread = (requests as f64 * share * (1.0 - share) * part * (1.0 - part)).sqrt();
     let normal = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
-    let kept = (events as f64 * drawn + spread * normal).round() as u64;
+    let kept = (events as f64 * part + spread * normal).round() as u64;
     // All that are not drawn hold at most so many events.
     let least = events.saturating_sub(requests - draws);
     kept.clamp(least, events.min(draws))
@@ -72,6 +72,7 @@ fn rng(metric: &MetricName, interval: u64) -> fastrand::Rng {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, clippy::cast_precision_loss, reason = "counts, which are exact")]
 mod tests {
     use super::*;
 
