@@ -13,6 +13,12 @@ use crate::model::MetricName;
 /// The default is the [`betting`](super) judge with α = 1 % (how often a release that is no worse may be called worse, however often
 /// one looks) and β = 5 % (how often one that is worse than tolerated may be called good).
 ///
+/// No worse means: in each interval, given all before it, either fleet could have had the other's numbers, or the release has fewer.
+/// Worse than tolerated means: its events come at the tolerated multiple of a rate, or above, and in each interval this rate and the
+/// baseline's could be each other's. What disturbs both fleets at once changes neither. But the judge compares interval with interval:
+/// * Of two fleets with as many events on average, the one that has them all at once has fewer in most intervals, and looks better.
+/// * What disturbs one fleet alone for many intervals in sequence looks like the release. Then take longer intervals.
+///
 /// ```
 /// use immutable_core::analysis::{Analysis, Compared};
 /// use std::time::Duration;
@@ -99,7 +105,8 @@ impl Analysis {
     }
 
     /// The length of one interval; 10 s unless it is set. Each is one look at both fleets, begins at a multiple of its length, and
-    /// should be at least as long as the metric source's own resolution (a minute for most clouds).
+    /// should be at least as long as the metric source's own resolution (a minute for most clouds), and about as long as what
+    /// disturbs one fleet alone (a full disk, a lost connection) usually lasts.
     pub fn interval(mut self, length: Duration) -> Self {
         self.interval = length;
         self
@@ -249,7 +256,7 @@ impl Compared {
     }
 
     /// By how much worse it may look before that counts against the release: 0.1 for 10 %, which is the default. It is what one odd
-    /// host among several may do.
+    /// host among several may do; how often a release that is worse, but by less than this, is called worse is not promised.
     pub fn margin(mut self, share: f64) -> Self {
         self.margin = share;
         self
@@ -269,7 +276,8 @@ impl Compared {
 
     /// To pass, it is also enough to be shown to be below this share (or level), whatever the baseline is; 0.001 unless it is set.
     /// Without it a service with no errors at all could never pass: nothing is 1.5 times nothing. It takes about 4 / `acceptable`
-    /// requests without an error.
+    /// requests without an error. Where errors come so many at a time, it is a bound on how often they begin to: of ten at a time ten
+    /// times this share may pass.
     pub fn acceptable(mut self, bound: f64) -> Self {
         self.acceptable = bound;
         self
