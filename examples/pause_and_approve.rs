@@ -30,7 +30,7 @@ async fn pause_and_approve(demo: &Demo) -> Result<()> {
     let stand = Stand::new(demo, 3)?;
     stand.start(&Behaviour::of("1"), Strategy::blue_green()).await?.wait().await?;
     println!("release 1 serves");
-    let load = stand.load(LoadOptions::per_second(100));
+    let load = stand.load(LoadOptions::per_second(100)).await;
 
     // A quarter of the traffic, and then somebody has to approve.
     let more: ApprovalName = "more-traffic".parse()?;

@@ -47,9 +47,13 @@ impl<'a> Stand<'a> {
         Ok(Self { demo, engine, switch, provisioner, watch, instances })
     }
 
-    /// A load on the route, from now on.
-    pub(crate) fn load(&self, options: LoadOptions) -> Load {
-        Load::start(self.switch.address(), options)
+    /// A load on the route, from now on; when this comes back it was answered so often that metrics have something to say.
+    pub(crate) async fn load(&self, options: LoadOptions) -> Load {
+        let load = Load::start(self.switch.address(), options);
+        while load.mark().ok < 100 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        load
     }
 
     /// Takes up what a process that was killed has left: its rollout, or else the release that served. The proxy died with that

@@ -55,7 +55,7 @@ pub(super) struct Known {
     pub(super) baseline: Tally,
     /// Events in each, at equal numbers of requests.
     pub(super) events: (f64, f64),
-    /// The intervals in sequence, up to the last one with data, in which the canary was above the bound of its hard stop.
+    /// The intervals in sequence, up to the last one with data, in which the canary alone was above the bound of its hard stop.
     pub(super) above: Above,
 }
 
@@ -106,11 +106,14 @@ impl Evidence {
 
 impl Known {
     fn count(&mut self, compared: &Compared, interval: u64, pair: &Pair) {
-        let canary = pair.canary.and_then(data);
+        let (canary, baseline) = (pair.canary.and_then(data), pair.baseline.and_then(data));
         if let (Some(stop), Some(value)) = (compared.hard_stop, canary) {
-            self.above = if level(&value) > stop.above { self.above.and(&value) } else { Above::default() };
+            let is_above = |value: &MetricValue| level(value) > stop.above;
+            // What both suffer from is not the fault of one.
+            let alone = is_above(&value) && !baseline.as_ref().is_some_and(is_above);
+            self.above = if alone { self.above.and(&value) } else { Above::default() };
         }
-        let (Some(canary), Some(baseline)) = (canary, pair.baseline.and_then(data)) else { return };
+        let (Some(canary), Some(baseline)) = (canary, baseline) else { return };
         let Some((c, b)) = comparable(&compared.metric, interval, canary, baseline) else { return };
         self.intervals = self.intervals.saturating_add(1);
         self.canary.add(&canary);

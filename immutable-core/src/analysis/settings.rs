@@ -283,8 +283,8 @@ impl Compared {
         self
     }
 
-    /// Ends the rollout when the new release is above a bound in every interval of such a time, without any statistics. This alone
-    /// also works while nothing is there to compare with.
+    /// Ends the rollout when the new release is above a bound in every interval of such a time, and what it is compared with is not,
+    /// without any statistics. This alone also works while nothing is there to compare with.
     pub fn hard_stop(mut self, above: f64, during: Duration) -> Self {
         self.hard_stop = Some(HardStop { above, during });
         self

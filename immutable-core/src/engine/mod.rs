@@ -200,7 +200,7 @@ impl Engine {
         let prepared = match left {
             Some(machine) if machine.plan().release.id() == spec.release.id() => Ok((machine, None)),
             Some(machine) => Err(live_error(&spec.service, machine.rollout().clone(), machine.plan().release.id())),
-            None => self.compile(&spec, &history, None).await.and_then(|plan| self.begin(plan)),
+            None => Box::pin(self.compile(&spec, &history, None)).await.and_then(|plan| self.begin(plan)),
         };
         let (machine, first) = match prepared {
             Ok(prepared) => prepared,

@@ -77,9 +77,9 @@ impl Engine {
         let history = self.history(&service).await?;
         let old = Machine::replay(history.last_rollout().to_vec()).filter(|_| history.is_live());
         let Some(old) = old.filter(|old| old.plan().release.id() != spec.release.id()) else {
-            return self.start_alone(spec).await;
+            return Box::pin(self.start_alone(spec)).await;
         };
-        let plan = self.compile(&spec, &history, Some(old.plan())).await?;
+        let plan = Box::pin(self.compile(&spec, &history, Some(old.plan()))).await?;
         let (machine, started) = self.begin(plan)?;
         let started = started.unwrap_or_default();
         if let Some(live) = self.live(&service) {
@@ -95,14 +95,14 @@ impl Engine {
                 Ok(self.drive(begun, history.last_rollout().to_vec(), lease, next_seq).await)
             }
             Some(left) if left.rollout() == old.rollout() && history.is_live() => {
-                self.replace_left(&left, &machine, started, lease, next_seq).await
+                Box::pin(self.replace_left(&left, &machine, started, lease, next_seq)).await
             }
             other => {
                 self.journal.release(lease).await?;
                 match other.filter(|_| history.is_live()) {
                     Some(other) => Err(live_error(&service, other.rollout().clone(), other.plan().release.id())),
                     // It has ended meanwhile.
-                    None => self.start_alone(spec).await,
+                    None => Box::pin(self.start_alone(spec)).await,
                 }
             }
         }

@@ -220,7 +220,7 @@ impl Stand {
 }
 
 /// Numbers that are the same in every run.
-fn entropy() -> impl Entropy {
+pub(crate) fn entropy() -> impl Entropy {
     Counter::default()
 }
 

@@ -6,6 +6,7 @@
 mod bad_releases;
 mod blame;
 mod bug_classes;
+mod chances;
 mod damping;
 mod freezing;
 mod harness;

@@ -136,6 +136,8 @@ fn a_hard_stop_asks_for_its_time_and_nothing_else() {
         Some(5),
         "silence neither breaks nor makes it"
     );
+    let both = |_| Pair { canary: share(9, 10), baseline: share(8, 10) };
+    assert!(!matches!(until_sure(&judge, 50, both), End::Fail(_)), "what both suffer from");
 }
 
 /// A hundred errors in one interval are suspicious; they are one event for all that is known, and not a proof.

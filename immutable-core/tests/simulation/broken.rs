@@ -49,6 +49,8 @@ pub(crate) enum Broken {
     StoppedClock,
     /// The journal loses that a rollout turned back.
     ForgetsTurns,
+    /// The journal loses what is known of a canary.
+    ForgetsEvidence,
     /// Stale drivers may append to the journal.
     StaleAppends,
     /// Stale drivers are told that their lease is good.
@@ -82,6 +84,7 @@ impl Broken {
                 engine(cloud, platform, Unfenced { good: journal.clone(), appends, calls }, seed)
             }
             Self::ForgetsTurns => engine(cloud, platform, Forgets(journal.clone(), "turned_back"), seed),
+            Self::ForgetsEvidence => engine(cloud, platform, Forgets(journal.clone(), "judged"), seed),
             Self::StoppedClock => {
                 let clock = Stopped(cloud.now());
                 Engine::builder(platform).journal(journal.clone()).clock(clock).entropy(Random::new(seed)).build()
@@ -119,6 +122,7 @@ fn whatever_is_broken_is_found() {
         (Broken::ForgetsTurns, "rule 10", 23),
         (Broken::KeepsTheIll, "rule 11", 2),
         (Broken::CallsSilenceWell, "rule 12", 28),
+        (Broken::CallsSilenceWell, "requests", 25),
         (Broken::NoHorizon, "rule 7", 17),
     ];
     for (broken, rule, known) in cases {
@@ -131,7 +135,14 @@ fn whatever_is_broken_is_found() {
 /// What keeps a rule as long as another layer holds. Both are broken together above, where that is more than a slow cloud.
 #[test]
 fn what_another_layer_covers_does_no_harm_alone() {
-    for (broken, rule) in [(Broken::Nothing, ""), (Broken::StaleAppends, ""), (Broken::LatchesHealth, "rule 2")] {
+    let harmless = [
+        (Broken::Nothing, ""),
+        (Broken::StaleAppends, ""),
+        (Broken::LatchesHealth, "rule 2"),
+        // It is measured again.
+        (Broken::ForgetsEvidence, ""),
+    ];
+    for (broken, rule) in harmless {
         for seed in 0..40 {
             let violations = run(seed, &Off::default(), Some(broken)).violations;
             let harm = violations.iter().find(|violation| violation.contains(rule));

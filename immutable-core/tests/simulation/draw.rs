@@ -1,13 +1,15 @@
 //! What a seed draws: the cloud, the releases, the strategy.
 
-use immutable_core::analysis::Check;
+use std::time::Duration;
+
+use immutable_core::analysis::{Against, Analysis, AtDeadline, Check, Compared};
 use immutable_core::model::Weight;
 use immutable_core::plan::{Amount, StageSpec, Strategy};
 use immutable_core::provider::SwitchKind;
 use immutable_core::testkit::{Behaviour, Faults, SimCloud, SimOptions};
 
 use crate::random::Random;
-use crate::story::{LEAST_REQUESTS, MOST_ERRORS};
+use crate::story::{INTERVAL, LEAST_REQUESTS, MOST_ERRORS};
 
 pub(crate) fn options(random: &Random) -> SimOptions {
     let step = Weight::basis_points(*random.of(&[1, 100, 500]).unwrap()).unwrap();
@@ -58,7 +60,24 @@ fn check() -> Check {
     Check::at_most("errors".parse().unwrap(), bound).min_count(LEAST_REQUESTS)
 }
 
-pub(crate) fn strategy(random: &Random, desired: u32, switch: SwitchKind) -> Strategy {
+/// How canaries of every fourth seed are judged, where there is any traffic to judge them by.
+pub(crate) fn analysis(seed: u64, options: &SimOptions) -> Option<Analysis> {
+    let random = Random::new(seed ^ u64::MAX);
+    (seed % 4 == 1 && options.requests_per_second > 0).then(|| {
+        let errors = Compared::new("errors".parse().unwrap()).acceptable(0.05);
+        Analysis::of([errors])
+            .against(*random.of(&[Against::Baseline, Against::Baseline, Against::OldFleet]).unwrap())
+            .at_deadline(*random.of(&[AtDeadline::Hold, AtDeadline::GoBack]).unwrap())
+            .deadline(Duration::from_mins(30))
+            .minimum_time(Duration::from_mins(1))
+            .minimum_requests(LEAST_REQUESTS)
+            .minimum_instances(1)
+            .interval(INTERVAL)
+            .max_crashes(1_000)
+    })
+}
+
+pub(crate) fn strategy(random: &Random, desired: u32, switch: SwitchKind, analysis: Option<Analysis>) -> Strategy {
     let whole = |name: &str, weight| StageSpec::new(name, weight).size(Amount::Percent(100));
     let strategy = match random.below(6) {
         0 => Strategy::blue_green(),
@@ -71,7 +90,10 @@ pub(crate) fn strategy(random: &Random, desired: u32, switch: SwitchKind) -> Str
             let dark = gated(random, whole("dark", Weight::NONE).hold(random.seconds(600)), false);
             Strategy::stages("own", [dark, whole("all", Weight::FULL)]).retain_old_for(random.seconds(600))
         }
-        _ => Strategy::canary(canary(random, desired, switch)),
+        _ => {
+            let canary = Strategy::canary(canary(random, desired, switch));
+            analysis.into_iter().fold(canary, Strategy::analysis)
+        }
     };
     let strategy = if random.below(4) == 0 { strategy.watch([check()]) } else { strategy };
     strategy.bake(random.seconds(3_600))

@@ -73,8 +73,9 @@ impl Judge<'_> {
     /// Whoever is started says whose it is from the first moment on.
     fn tags(&self, change: &Change) -> Option<String> {
         let foreign = |instance: &&SimInstance| {
-            let fleet = FleetId::of(&instance.service, &instance.release);
-            !self.story.knows(&instance.rollout) || instance.fleet != fleet
+            let serves = instance.fleet == FleetId::of(&instance.service, &instance.release);
+            !self.story.knows(&instance.rollout)
+                || !serves && !self.story.compares_with(&instance.fleet, instance.release)
         };
         let stranger = change.after.instances.iter().find(foreign)?;
         Some(format!("rule 7, no leak: {} says that it is of {}", stranger.id, stranger.rollout))

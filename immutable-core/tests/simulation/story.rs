@@ -1,11 +1,13 @@
 //! What the journal tells, and the rules about it: who may write, what ends, who goes back to what, and what passes a gate.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use immutable_core::analysis::Judgement;
 use immutable_core::decide::Budget;
 use immutable_core::engine::{Event, Outcome};
 use immutable_core::journal::Entry;
-use immutable_core::model::{ReleaseId, RolloutId};
+use immutable_core::model::{FleetId, Release, ReleaseId, RolloutId, Weight};
 use immutable_core::plan::Plan;
 use jiff::Timestamp;
 
@@ -15,6 +17,9 @@ use crate::watch::Measured;
 pub(crate) const MOST_ERRORS: u64 = 2;
 /// See [`MOST_ERRORS`].
 pub(crate) const LEAST_REQUESTS: u64 = 500;
+
+/// How long each interval of an analysis is.
+pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
 /// So often may one intent follow the same one without anything between them. Where answers are lost and lists lag, it takes
 /// several tries; a driver that never stops writing tries for ever.
@@ -35,6 +40,12 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// Whether a fleet is the baseline that it planned, of the release that it is to be of.
+    fn compares_with(&self, fleet: &FleetId, release: ReleaseId) -> bool {
+        let old = self.plan.previous.as_ref().map(Release::id);
+        self.plan.baseline.as_ref() == Some(fleet) && old == Some(release)
+    }
+
     pub(crate) fn turned_back(&self) -> Option<Timestamp> {
         self.events.iter().find(|(_, event)| matches!(event, Event::TurnedBack { .. })).map(|(at, _)| *at)
     }
@@ -78,6 +89,11 @@ impl Story {
 
     pub(crate) fn last(&self) -> &Told {
         self.rollouts.last().unwrap()
+    }
+
+    /// Whether a fleet is the baseline of a rollout that was planned, and of its old release.
+    pub(crate) fn compares_with(&self, fleet: &FleetId, release: ReleaseId) -> bool {
+        self.rollouts.iter().any(|told| told.compares_with(fleet, release))
     }
 
     pub(crate) fn knows(&self, rollout: &RolloutId) -> bool {
@@ -168,7 +184,8 @@ impl Told {
                 Event::Ended { outcome: Outcome::Promoted, .. } => self.plan.stages.len(),
                 _ => continue,
             };
-            let gate = &self.plan.stages[std::mem::replace(&mut stage, next)].gate;
+            let left = std::mem::replace(&mut stage, next);
+            let gate = &self.plan.stages[left].gate;
             if self.is_about(&|event| matches!(event, Event::PromotionAsked { .. }), index) {
                 continue;
             }
@@ -182,13 +199,48 @@ impl Told {
             let since =
                 self.events[..index].iter().rev().take_while(|(_, event)| !is_stage(event)).filter(|e| reached(e));
             let since = since.last().map(|(at, _)| *at);
+            let of_a_check = |m: &&Measured| self.plan.analysis.is_none() || !m.is_interval();
             let is_of = |m: &&Measured| m.at <= *at && m.fleet == self.plan.target && Some(m.window.from) >= since;
-            let last = measured.iter().rfind(is_of);
+            let last = measured.iter().filter(of_a_check).rfind(is_of);
             if !gate.checks.is_empty() && !last.is_some_and(Measured::passes) {
                 return Some(format!("rule 12, no data is not a pass: {event} with {last:?}"));
             }
+            if let Some(problem) = self.unjudged(left, since, (index, *at), measured) {
+                return Some(format!("rule 12, no data is not a pass: {event} with {problem}"));
+            }
         }
         None
+    }
+
+    /// What was missing for a pass of the plan's analysis when a stage was left, if anything was. What is known has to be in the
+    /// journal, and made of requests that the platform has told of.
+    fn unjudged(
+        &self,
+        stage: usize,
+        since: Option<Timestamp>,
+        (index, at): (usize, Timestamp),
+        measured: &[Measured],
+    ) -> Option<String> {
+        let analysis = self.plan.analysis.as_ref()?;
+        let weight = self.plan.stages[stage].goal.split().weight(&self.plan.target);
+        if weight.is_none() || weight == Weight::FULL || self.plan.compared_with().is_none() {
+            return None;
+        }
+        let Some(since) = since else { return Some("a stage that was never reached".into()) };
+        let known = self.events[..index].iter().rev().take_while(|(at, event)| *at >= since && !is_stage(event));
+        let mut known = known.filter_map(|(_, event)| match event {
+            Event::Judged { evidence, .. } => Some(analysis.judge(evidence)),
+            _ => None,
+        });
+        let known = known.next();
+        if !matches!(known, Some(Judgement::Pass { .. })) {
+            return Some(format!("{known:?}"));
+        }
+        let told =
+            |m: &&Measured| m.is_interval() && m.at <= at && m.fleet == self.plan.target && m.window.from >= since;
+        let windows: BTreeMap<_, _> = measured.iter().filter(told).map(|m| (m.window.from, m.whole)).collect();
+        let requests: u64 = windows.values().sum();
+        (requests < LEAST_REQUESTS).then(|| format!("{requests} requests"))
     }
 }
 
@@ -197,6 +249,11 @@ fn is_stage(event: &Event) -> bool {
 }
 
 impl Measured {
+    /// Whether it is of one interval of an analysis: a check looks at all the time since its stage was reached.
+    fn is_interval(&self) -> bool {
+        self.window.to.duration_since(self.window.from).unsigned_abs() == INTERVAL
+    }
+
     fn passes(&self) -> bool {
         self.whole >= LEAST_REQUESTS && 100 * self.part <= MOST_ERRORS * self.whole
     }

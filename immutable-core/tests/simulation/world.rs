@@ -86,14 +86,18 @@ impl World {
     async fn new(seed: u64, off: &Off, broken: Option<Broken>) -> Self {
         let random = Random::new(seed);
         let options = draw::options(&random);
-        let switch = options.switch;
+        let (switch, analysis) = (options.switch, draw::analysis(seed, &options));
         let (cloud, journal) = (SimCloud::new(options), MemoryJournal::new());
         let desired = 1 + u32::try_from(random.below(4)).unwrap();
         let first = engine(&cloud, cloud.platform(), journal.clone(), seed);
         let installing = first.start(spec(&cloud, "1", Strategy::blue_green(), desired)).await.unwrap();
         assert_eq!(installing.wait().await.unwrap(), Outcome::Promoted, "seed {seed}");
         let drain_time = random.seconds(60) * u32::from(random.below(2) == 0);
-        let strategy = draw::strategy(&random, desired, switch).drain_time(drain_time);
+        if analysis.is_some() {
+            // Nothing is compared with a service that had no requests lately.
+            tokio::time::sleep(Duration::from_mins(6)).await;
+        }
+        let strategy = draw::strategy(&random, desired, switch, analysis).drain_time(drain_time);
         let is_fix = random.below(8) == 0;
         let mut faults = Faults { off: off.faults.clone(), ..Faults::swarm(seed) };
         if is_fix {

@@ -13,8 +13,8 @@ use crate::provider::{MetricValue, ProviderError, Window};
 /// The most intervals that are measured in one turn: after a long absence there may be many.
 const AT_ONCE: usize = 30;
 
-/// After so many intervals what is known is written down, even if it means the same as before. What is lost with a driver is
-/// measured again.
+/// After so many intervals what is known is written down, even if it means the same as before, and later when it has grown by an
+/// eighth: a stage that waits for days leaves few entries. What is lost with a driver is measured again.
 const UNWRITTEN: u64 = 12;
 
 impl Driver {
@@ -36,7 +36,8 @@ impl Driver {
         let measured = self.measure(&judging, &mut evidence).await;
         let judged = analysis.judge(&evidence);
         let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&analysis.judge(written));
-        let is_news = means_something_else || evidence.next() >= written.next() + UNWRITTEN;
+        let unwritten = UNWRITTEN.max(judging.counted(written) / 8);
+        let is_news = means_something_else || evidence.next() >= written.next().saturating_add(unwritten);
         if evidence.next() > written.next() && is_news {
             self.record(vec![Event::Judged { evidence: evidence.clone(), at: now }]).await?;
         }

@@ -30,6 +30,11 @@ impl Judging<'_> {
         self.first.max(evidence.next())..self.end
     }
 
+    /// How many intervals of the stage were counted.
+    pub(in crate::engine) fn counted(&self, evidence: &Evidence) -> u64 {
+        evidence.next().saturating_sub(self.first)
+    }
+
     /// When an interval was. They are numbered from the epoch, whoever counts them.
     pub(in crate::engine) fn window(&self, interval: u64) -> Window {
         let at = |number: u64| {
