@@ -3,13 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "processes/mod.rs"]
+mod processes;
 #[path = "../examples/support/mod.rs"]
 mod support;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,11 +24,11 @@ use immutable_core::provider::{
     Assignment, HealthProbe, MemberHealth, MemberTarget, OpContext, Platform, ProbeTarget, Progress, TrafficSwitch,
 };
 use immutable_local::{LocalConfig, LocalSwitch, Repeat, SwitchOptions};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use processes::{Directory, example};
 use support::counts::{Counts, Failure, NO_RELEASE, ReleaseCounts};
 use support::images::recipe_with;
 use support::load::{Load, LoadOptions, due};
@@ -226,29 +227,25 @@ fn a_table_is_aligned_and_says_what_failed() {
 
 /// Images, instances and a switch under a directory of their own.
 struct Setup {
-    directory: TempDir,
     platform: Platform,
     switch: LocalSwitch,
     health: HttpProbe,
+    directory: Directory,
 }
 
 impl Setup {
     fn new(options: SwitchOptions) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let config = LocalConfig::new(directory.path().join("root")).with_stop_grace(Duration::from_hours(1));
+        let directory = Directory::new();
+        let config = LocalConfig::new(directory.root()).with_stop_grace(Duration::from_hours(1));
         let switch = LocalSwitch::bind(options).unwrap();
         let health = HttpProbe::get("/health").build().unwrap();
         let platform = immutable_local::platform(config, &switch, health.clone());
-        Self { directory, platform, switch, health }
-    }
-
-    fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
+        Self { platform, switch, health, directory }
     }
 
     /// A fleet of a release, all healthy.
     async fn start(&self, behaviour: &Behaviour, size: u32) -> FleetId {
-        let image = recipe_with(&example(), self.directory.path(), &service(), behaviour).unwrap();
+        let image = recipe_with(&example("service"), self.directory.path(), &service(), behaviour).unwrap();
         let image = done(self.platform.images.ensure(&cx(), &image).await.unwrap());
         let release = Release::new(image, LaunchSpec::default());
         let id = FleetId::of(&service(), &release.id());
@@ -323,36 +320,8 @@ impl Setup {
     }
 
     fn kill(&self, id: &InstanceId) {
-        let record = self.root().join("instances").join(id.as_str()).join("record.json");
-        kill_recorded(&std::fs::read(record).unwrap()).unwrap();
+        self.directory.kill(id).unwrap();
     }
-}
-
-impl Drop for Setup {
-    fn drop(&mut self) {
-        // No process outlives its test, whichever way the test ends.
-        let Ok(entries) = std::fs::read_dir(self.root().join("instances")) else { return };
-        for record in entries.flatten().filter_map(|entry| std::fs::read(entry.path().join("record.json")).ok()) {
-            kill_recorded(&record);
-        }
-    }
-}
-
-/// Kills the process group of an instance, as it is recorded.
-fn kill_recorded(record: &[u8]) -> Option<()> {
-    let record: serde_json::Value = serde_json::from_slice(record).ok()?;
-    let group = i32::try_from(record["process"]["pid"].as_i64()?).ok()?;
-    rustix::process::kill_process_group(rustix::process::Pid::from_raw(group)?, rustix::process::Signal::KILL).ok()
-}
-
-/// The example `service`, which has the service in it, as the test itself has not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    // target/<profile>/deps/<test> and target/<profile>/examples/service.
-    let profile = test.parent().unwrap().parent().unwrap();
-    let example = profile.join("examples").join(format!("service{}", std::env::consts::EXE_SUFFIX));
-    assert!(example.exists(), "{} does not exist: cargo build --example service makes it", example.display());
-    example
 }
 
 /// What a hand-made upstream does about a request.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod crash;
+#[path = "../processes/mod.rs"]
+mod processes;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -12,6 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+
+use processes::example;
 
 /// Many times what each of them takes on an idle machine.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -173,15 +177,6 @@ fn start(name: &str, arguments: &[&str], root: &Path) -> Child {
     let mut command = Command::new(example(name));
     command.args(arguments).env("TMPDIR", root).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.kill_on_drop(true).spawn().unwrap()
-}
-
-/// `target/<profile>/examples/<name>`, where `cargo test` has put it before it runs the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let path = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{} does not exist: cargo build --examples makes it", path.display());
-    path
 }
 
 fn assert_nothing_is_left(name: &str, root: &Path) {
