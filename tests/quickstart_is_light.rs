@@ -1,4 +1,4 @@
-//! What a first-time user has to compile: the quick start without any cloud SDK, and the core without TLS.
+//! What a first-time user has to compile: the quick start without any cloud SDK or Prometheus, and the core without TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 #[test]
-fn the_quick_start_needs_no_cloud_sdk() {
+fn the_quick_start_needs_no_cloud_sdk_and_no_prometheus() {
     let packages = packages(&["-e", "normal,dev", "-p", "immutable-examples"]);
-    check(&packages, "immutable-local", &["aws-", "google-cloud-", "azure_"], |found| {
+    check(&packages, "immutable-local", &["aws-", "google-cloud-", "azure_", "prometheus-", "reqwest"], |found| {
         format!(
             "the quick start would compile {found}: make the provider an optional dependency of the root package, \
              behind a feature that is off by default (cargo tree -i tells who wants it)"

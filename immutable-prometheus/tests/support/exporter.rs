@@ -1,21 +1,16 @@
 //! What is scraped: counters and levels of fleets, through the client library of Prometheus.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use http_body_util::Full;
-use hyper::Response;
-use hyper::body::Bytes;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+
+use super::Page;
 
 type Labels = Vec<(String, String)>;
 
@@ -24,7 +19,7 @@ type Labels = Vec<(String, String)>;
 pub(crate) struct Exporter {
     pub(crate) address: SocketAddr,
     metrics: Arc<Mutex<Metrics>>,
-    task: tokio::task::JoinHandle<()>,
+    _page: Page,
 }
 
 #[derive(Debug, Default)]
@@ -47,11 +42,10 @@ impl Metrics {
 
 impl Exporter {
     pub(crate) async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let metrics = Arc::new(Mutex::new(Metrics::new()));
-        let task = tokio::spawn(serve(listener, Arc::clone(&metrics)));
-        Self { address, metrics, task }
+        let scraped = Arc::clone(&metrics);
+        let page = Page::serve(move |text| encode(text, &scraped.lock().unwrap().registry)).await;
+        Self { address: page.address, metrics, _page: page }
     }
 
     /// Counts requests to an instance, and those of them that failed. No failure has ever been counted where none is.
@@ -74,28 +68,6 @@ impl Exporter {
     }
 }
 
-impl Drop for Exporter {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 fn labels(fleet: &str, instance: &str) -> Labels {
     [("fleet", fleet), ("replica", instance)].map(|(name, value)| (name.to_owned(), value.to_owned())).into()
-}
-
-async fn serve(listener: TcpListener, metrics: Arc<Mutex<Metrics>>) {
-    let mut connections = tokio::task::JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let metrics = Arc::clone(&metrics);
-        let service = service_fn(move |_| {
-            let mut text = String::new();
-            encode(&mut text, &metrics.lock().unwrap().registry).unwrap();
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            let answer = Response::builder().header("content-type", kind).body(Full::new(Bytes::from(text)));
-            std::future::ready(Ok::<_, Infallible>(answer.unwrap()))
-        });
-        connections.spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    }
 }

@@ -1,13 +1,15 @@
 //! A server of Prometheus on this machine, and an exporter that it scrapes.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 mod exporter;
+mod page;
 mod prometheus;
 
 use std::time::Duration;
 
 pub(crate) use exporter::Exporter;
+pub(crate) use page::Page;
 pub(crate) use prometheus::Prometheus;
 
 /// Looks until there is something to see. Prometheus goes by the clock of the machine, and cannot be told of another.
