@@ -84,7 +84,8 @@ pub(crate) async fn run_in(directory: Option<PathBuf>, example: impl AsyncFnOnce
         let demo = Demo { service: "web".parse()?, directory };
         // The example is dropped at the end of this statement, and with it its engine, which would start instances anew.
         let result = tokio::select! {
-            result = example(&demo) => result,
+            // Boxed: all that an example keeps while it waits is large.
+            result = Box::pin(example(&demo)) => result,
             stopped = stopped() => Err(stopped.map_or_else(Into::into, |()| "it was stopped before its end".into())),
         };
         result.and(demo.shut_down().await)
