@@ -84,8 +84,8 @@ impl Evidence {
     /// tools look at one stage at a time.
     pub(crate) fn begin_stage(&mut self) {
         for known in &mut self.metrics {
-            let Known { worse, is_share, events, above, .. } = std::mem::take(known);
-            *known = Known { worse, is_share, events, above, ..Known::default() };
+            let Known { worse, is_share, events, .. } = std::mem::take(known);
+            *known = Known { worse, is_share, events, ..Known::default() };
         }
         self.classic.clear();
     }

@@ -37,6 +37,15 @@ impl Analysis {
         Judgement::NotEnoughData { evidence: missing.join("; ") }
     }
 
+    /// Judges by hard stops alone, where there is nothing to compare with.
+    pub(crate) fn hard_stop(&self, evidence: &Evidence) -> Judgement {
+        let known = self.metrics.iter().zip(&evidence.metrics);
+        match known.into_iter().find_map(|(compared, known)| self.stops(compared, known)) {
+            Some(evidence) => Judgement::Fail { evidence },
+            None => Judgement::NotEnoughData { evidence: "no hard stop".into() },
+        }
+    }
+
     /// What the hard stop of a metric says, if it says anything.
     fn stops(&self, compared: &Compared, known: &Known) -> Option<String> {
         let stop = compared.hard_stop?;

@@ -55,6 +55,9 @@ pub struct Analysis {
     pub(crate) judge: Judge,
 }
 
+/// The shortest interval: what is shorter cannot be kept up with.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// What a canary is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,8 +164,9 @@ impl Analysis {
         self
     }
 
-    /// After so many instances of the new release have died or had to be replaced, one after the other, it goes back whatever the
-    /// metrics say; 5 unless it is set.
+    /// After so many instances of the new release have died or were never ready, and no fewer than its fleet has, it goes back
+    /// whatever the metrics say; 5 unless it is set. It is counted until the old fleet goes, by the driver that is at work, and not
+    /// while the environment is at fault.
     pub fn max_crashes(mut self, crashes: u32) -> Self {
         self.max_crashes = crashes;
         self
@@ -184,6 +188,16 @@ impl Analysis {
         self.metrics.iter().any(|compared| compared.hard_stop.is_some())
     }
 
+    fn never_in_time(&self) -> Option<String> {
+        let least = self.minimum_time.max(self.interval).saturating_add(self.delay);
+        (least >= self.deadline).then(|| {
+            format!(
+                "deadline: {:?} is not longer than minimum_time and delay together; nothing could pass",
+                self.deadline
+            )
+        })
+    }
+
     /// What is wrong with the settings, if anything is: which, and what to do.
     pub(crate) fn problem(&self) -> Option<String> {
         let probability = |name: &str, value: f64| {
@@ -198,6 +212,8 @@ impl Analysis {
             probability("beta", self.beta),
             time("interval", self.interval),
             time("deadline", self.deadline),
+            (self.interval < SHORTEST).then(|| format!("interval: {:?} is shorter than {SHORTEST:?}", self.interval)),
+            self.never_in_time(),
             (self.minimum_instances == 0).then(|| "minimum_instances: give at least 1".to_owned()),
             (self.max_crashes == 0).then(|| "max_crashes: give at least 1".to_owned()),
         ];

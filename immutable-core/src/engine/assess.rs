@@ -250,6 +250,7 @@ impl Assessor {
                 && !drifted
                 && (view.dead || !known.was_proven)
                 && !known.crashed
+                && !look.machine.is_blamed()
                 && view.phase != Phase::Ending
             {
                 known.crashed = true;

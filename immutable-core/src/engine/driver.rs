@@ -269,6 +269,9 @@ impl Driver {
         self.wait_for_others(&mut step);
         self.wait_for_what_may_happen(now, &observed, &mut step);
         self.hold_back(now, &mut step);
+        if step.events.iter().any(|event| matches!(event, Event::GoalReached { .. } | Event::StageEntered { .. })) {
+            step.events.splice(..0, self.unwritten_evidence());
+        }
         let changed = !step.events.is_empty();
         let intent = self.next_seq;
         self.record(std::mem::take(&mut step.events)).await?;

@@ -192,6 +192,11 @@ pub enum Reason {
         /// What it rests on.
         evidence: String,
     },
+    /// There was not enough data to judge the new release by its deadline, and its analysis goes back then. Nothing speaks against it.
+    NotJudged {
+        /// What was missing.
+        evidence: String,
+    },
     /// There was no progress for too long.
     NoProgress {
         /// What it waited for.
@@ -209,6 +214,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Asked { note } => write!(f, "asked to: {note}"),
             Self::CheckFailed { evidence } => write!(f, "check failed: {evidence}"),
+            Self::NotJudged { evidence } => write!(f, "not enough data by the deadline: {evidence}"),
             Self::NoProgress { waiting } => write!(f, "no progress in time; waited for {waiting}"),
             Self::Refused { error } => write!(f, "refused: {error}"),
         }

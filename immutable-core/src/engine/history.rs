@@ -58,7 +58,7 @@ impl History {
         match reason {
             Reason::CheckFailed { .. } => true,
             Reason::NoProgress { .. } => !self.proven.iter().any(|proven| proven.id() == release),
-            Reason::Asked { .. } | Reason::Refused { .. } => false,
+            Reason::Asked { .. } | Reason::NotJudged { .. } | Reason::Refused { .. } => false,
         }
     }
 

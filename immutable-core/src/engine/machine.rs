@@ -53,6 +53,8 @@ pub struct Machine {
     evidence: Evidence,
     judged_from: Option<Timestamp>,
     judged_by: Option<Timestamp>,
+    /// Whether the stage was found to pass once.
+    passed: bool,
     paused: bool,
     frozen: Option<String>,
     /// Since when it has been paused, frozen or both.
@@ -126,6 +128,7 @@ impl Machine {
             evidence: Evidence::default(),
             judged_from: None,
             judged_by: None,
+            passed: false,
             paused: false,
             frozen: None,
             stopped: None,
@@ -177,7 +180,7 @@ impl Machine {
                 self.measured_from.get_or_insert(*at);
                 self.begin_judging(*at);
             }
-            Event::Judged { evidence, .. } => self.evidence = evidence.clone(),
+            Event::Judged { evidence, .. } => self.judged(evidence),
             Event::Resized { fleet, size, desired, .. } => {
                 let change = Resize { fleet, size: *size, desired: *desired, stage: self.stage() };
                 self.plan = self.plan.clone().resized(&change);
@@ -219,7 +222,7 @@ impl Machine {
         self.hold = self.whole_hold();
         self.interrupted = None;
         self.measured_from = None;
-        self.judged_by = None;
+        (self.judged_by, self.passed) = (None, false);
         self.best = None;
         self.scaled = None;
     }
@@ -270,9 +273,6 @@ impl Machine {
         let failed = judgements.iter().find(|judgement| matches!(judgement, Judgement::Fail { .. }));
         if let Some(Judgement::Fail { evidence }) = failed.filter(|_| !self.is_blamed()) {
             return self.turn_back(now, Reason::CheckFailed { evidence: evidence.clone() });
-        }
-        if let Some(step) = self.not_judged_in_time(now, judgements) {
-            return step;
         }
         let decision = self.decide(world, &stage.goal, &self.plan.budget);
         let arrived = reached(world, &stage.goal, self.plan.switch, |size| self.enough(size));
@@ -382,7 +382,8 @@ impl Machine {
                 waiting.push(format!("more data ({evidence})"));
             }
         }
-        if self.is_judged_late(now) && !waiting.is_empty() {
+        let unsure = matches!(judgements.last(), Some(Judgement::NotEnoughData { .. }));
+        if unsure && self.is_compared() && self.is_judged_late(now) {
             waiting.push("somebody to promote or abort it: it should have been judged by now".into());
         }
         let judged = judgements.len() >= stage.gate.checks.len() + usize::from(self.is_compared());

@@ -29,33 +29,37 @@ impl Engine {
         let serving = plan.replaces.as_ref().filter(|fleet| **fleet != plan.target && !split.weight(fleet).is_none());
         let (Some(analysis), Some(fleet)) = (&plan.analysis, serving) else { return Ok(None) };
         let time = AT_LEAST.max(analysis.interval.saturating_mul(INTERVALS));
-        let mut usual = Vec::new();
+        let (mut usual, mut measured) = (Vec::new(), Duration::ZERO);
         for metric in compared {
             let said = calls.look_patiently("read a metric", || self.lately(&context, metric, fleet, time)).await;
-            let Some(said) = said.map_err(|error| refused(metric, error.to_string()))? else {
+            let Some((said, span)) = said.map_err(|error| refused(metric, error.to_string()))? else {
                 let time = friendly(time);
                 let problem = format!(
-                    "says nothing about {fleet}, which serves now, in the last {time}: nothing could be compared with it"
+                    "says nothing about {fleet}, which serves now, in the last {time}: nothing could be compared with it; if it is broken, roll out without an analysis"
                 );
                 return Err(refused(metric, problem).into());
             };
+            measured = measured.max(span);
             usual.push((metric.clone(), said));
         }
         let (fleet, canary) = (split.weight(fleet), plan.first_shared_weight());
-        Ok(canary.map(|canary| outlook(analysis, &usual, time, share(canary) / share(fleet))))
+        Ok(canary.map(|canary| outlook(analysis, &usual, measured, share(canary) / share(fleet))))
     }
 
+    /// What a metric said of a fleet lately, and since when, if that is less than all of the time.
     async fn lately(
         &self,
         context: &OpContext,
         metric: &MetricName,
         fleet: &FleetId,
         time: Duration,
-    ) -> Result<Option<MetricValue>, ProviderError> {
+    ) -> Result<Option<(MetricValue, Duration)>, ProviderError> {
         let to = self.clock.now();
         let from = to.checked_sub(time).unwrap_or(to);
         let samples = self.platform.metrics.query(context, metric, fleet, Window { from, to }).await?;
-        Ok(MetricValue::pooled(&samples))
+        let since = samples.iter().map(|sample| sample.window.from).min().unwrap_or(to);
+        let span = to.duration_since(since).unsigned_abs().max(Duration::from_secs(1));
+        Ok(MetricValue::pooled(&samples).map(|value| (value, span)))
     }
 }
 

@@ -13,7 +13,8 @@ impl Compiler<'_> {
         spec: &RolloutSpec,
         previous: Option<&Release>,
     ) -> Option<(FleetId, Vec<Stage>)> {
-        self.analysis.filter(|analysis| analysis.against == Against::Baseline)?;
+        // With the way back waived, the image of the old release may be gone.
+        self.analysis.filter(|analysis| analysis.against == Against::Baseline && !spec.way_back_waived)?;
         // Instances of a release that is not known cannot be started.
         let old = previous.filter(|release| release.id() != spec.release.id())?;
         let baseline = FleetId::baseline_of(&spec.service, &old.id(), &spec.release.id());
@@ -38,5 +39,12 @@ impl Compiler<'_> {
         };
         let points = canary.points().min(half);
         Weight::basis_points(points - points % step).unwrap_or(Weight::NONE)
+    }
+
+    /// As many instances as the canary has, or fewer where it has less traffic: the load of each is what has to be alike.
+    pub(super) fn baseline_size(canary: (u32, Weight), baseline: Weight) -> u32 {
+        let (size, weight) = canary;
+        let needed = (u64::from(size) * u64::from(baseline.points())).div_ceil(u64::from(weight.points().max(1)));
+        u32::try_from(needed).unwrap_or(u32::MAX)
     }
 }

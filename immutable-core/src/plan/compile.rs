@@ -35,7 +35,7 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
     }
     let old = match facts.superseded {
         Some(plan) => plan.replaces.clone().filter(|fleet| *fleet != target),
-        None => serving_fleet(facts.split, &target).or_else(|| standing_fleet(spec, facts, &target)),
+        None => serving_fleet(spec, facts, &target).or_else(|| standing_fleet(spec, facts, &target)),
     };
     let standing = old.as_ref().map_or(0, |old| facts.fleets.live(old));
     let previous_size = facts.superseded.map_or(standing, |plan| plan.previous_size);
@@ -93,9 +93,14 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
 }
 
 /// The fleet that the new one takes over from: the one with the most traffic.
-fn serving_fleet(split: &Split, target: &FleetId) -> Option<FleetId> {
-    let others = split.iter().filter(|(fleet, _)| *fleet != target);
-    others.max_by_key(|(_, weight)| *weight).map(|(fleet, _)| fleet.clone())
+fn serving_fleet(spec: &RolloutSpec, facts: &Facts<'_>, target: &FleetId) -> Option<FleetId> {
+    // A baseline that was left over is not what serves, even where it has as much traffic.
+    let serves = |fleet: &FleetId| {
+        let of = facts.fleets.fleets.iter().find(|observed| observed.id == *fleet);
+        of.is_none_or(|observed| observed.id == FleetId::of(&spec.service, &observed.release))
+    };
+    let others = facts.split.iter().filter(|(fleet, _)| *fleet != target);
+    others.max_by_key(|(fleet, weight)| (serves(fleet), *weight)).map(|(fleet, _)| fleet.clone())
 }
 
 /// Without any traffic, the fleet of the release that was proven last and still stands: a proxy that was started anew has
@@ -231,8 +236,10 @@ impl Compiler<'_> {
         let size = self.size(spec)?;
         let old_weight = Weight::basis_points(Weight::FULL.points() - spec.weight.points()).unwrap_or(Weight::NONE);
         let is_shared = !spec.weight.is_none() && !old_weight.is_none();
-        let baseline =
-            self.baseline.filter(|_| is_shared).map(|fleet| (fleet, size, self.baseline_weight(spec.weight)));
+        let baseline = self.baseline.filter(|_| is_shared).map(|fleet| {
+            let weight = self.baseline_weight(spec.weight);
+            (fleet, Self::baseline_size((size, spec.weight), weight), weight)
+        });
         let (beside, beside_weight) = baseline.map_or((0, Weight::NONE), |(_, size, weight)| (size, weight));
         let old_weight = Weight::basis_points(old_weight.points() - beside_weight.points()).unwrap_or(Weight::NONE);
         let old_size = if spec.replaces_old && spec.weight == Weight::FULL {

@@ -1,9 +1,11 @@
 //! Strategies against facts: what plans come out, and which are refused in which words.
 
+mod baseline;
+
 use std::time::Duration;
 
 use super::*;
-use crate::analysis::Check;
+use crate::analysis::{Analysis, Check, Compared};
 use crate::health::HealthPolicy;
 use crate::model::{
     Fingerprint, Image, ImageLabels, LaunchSpec, Lifecycle, ObservedFleet, ObservedInstance, Split, Weight,
@@ -55,10 +57,21 @@ impl Given {
         let fleets =
             FleetsState { as_of: jiff::Timestamp::UNIX_EPOCH, fleets: serves.then_some(fleet).into_iter().collect() };
         let split = if serves { Split::all_to(fleet_of("1")) } else { Split::closed() };
+        self.plan_in(&fleets, &split, version, strategy, desired)
+    }
+
+    fn plan_in(
+        &self,
+        fleets: &FleetsState,
+        split: &Split,
+        version: &str,
+        strategy: Strategy,
+        desired: Option<u32>,
+    ) -> Result<Plan, PlanError> {
         let proven = if self.proven { vec![release("1")] } else { vec![] };
         let facts = Facts {
-            fleets: &fleets,
-            split: &split,
+            fleets,
+            split,
             provisioner: ProvisionerCapabilities { max_fleet_size: self.max_fleet_size },
             traffic: TrafficCapabilities {
                 kind: self.switch,
@@ -392,7 +405,9 @@ fn a_plan_of_another_size_is_as_sound_as_the_first() {
     let step = Weight::basis_points(1).unwrap();
     let strategies = || {
         let canary = canary(&[10, 50]).max_surge(Amount::Percent(50));
-        [Strategy::blue_green(), Strategy::rolling(), canary, canary_with_bake()]
+        let errors = Compared::new("errors".parse().unwrap());
+        let judged = canary_with_bake().analysis(Analysis::of([errors]).minimum_instances(1));
+        [Strategy::blue_green(), Strategy::rolling(), canary, canary_with_bake(), judged]
     };
     let mut tried = 0;
     for (before, strategy) in (1..=9_u32).flat_map(|before| strategies().map(|strategy| (before, strategy))) {

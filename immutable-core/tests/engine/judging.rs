@@ -6,8 +6,8 @@ use immutable_core::analysis::{Against, Analysis, AtDeadline, Compared, Evidence
 use immutable_core::engine::{Event, Outcome, Reason, Rollout, StartError};
 use immutable_core::model::{FleetId, Weight};
 use immutable_core::plan::{Amount, PlanError, StageSpec, Strategy};
-use immutable_core::provider::{OpContext, SwitchKind, Window};
-use immutable_core::testkit::{Behaviour, SimOptions};
+use immutable_core::provider::{Effect, ErrorKind, OpContext, SwitchKind, Window};
+use immutable_core::testkit::{Behaviour, Operation, SimOptions};
 use jiff::Timestamp;
 
 use super::harness::{Stand, events, minutes, outcome, switches, until_event, until_waiting};
@@ -154,8 +154,37 @@ async fn without_enough_data_it_holds_or_goes_back_and_never_goes_on() {
     stand.install(4).await;
     let rollout = stand.start("2", canary(switches()[0], patient(AtDeadline::GoBack))).await;
     let Outcome::RolledBack { reason, .. } = outcome(&rollout).await else { panic!("{:?}", rollout.status()) };
-    assert!(reason.to_string().contains("not enough data by the deadline"), "{reason}");
+    assert!(matches!(reason, Reason::NotJudged { .. }), "{reason}");
     stand.assert_only("1", 4, "back").await;
+}
+
+/// Whoever comes back after the deadline counts what was measured meanwhile, before anything is said about it.
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_passed_unseen_is_no_reason_to_go_back() {
+    let mut stand = Stand::serving(switches()[0], 4).await;
+    let patient = || analysis().deadline(minutes(30)).at_deadline(AtDeadline::GoBack);
+    let rollout = stand.start("2", canary(switches()[0], patient())).await;
+    until_waiting(&rollout, "errors: ").await;
+    stand.restart();
+    tokio::time::sleep(minutes(60)).await;
+    let next = stand.start("2", canary(switches()[0], patient())).await;
+    assert_eq!(outcome(&next).await, Outcome::Promoted);
+}
+
+/// A stage that passed and waits for somebody is not turned back because a metric cannot be read later.
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_passed_outlives_its_deadline() {
+    let stand = Stand::serving(switches()[0], 4).await;
+    let step = StageSpec::percent(10).unwrap().size(Amount::Count(1)).approval("more".parse().unwrap());
+    let analysis = analysis().deadline(minutes(30)).at_deadline(AtDeadline::GoBack);
+    let rollout = stand.start("2", Strategy::canary([step]).analysis(analysis)).await;
+    until_waiting(&rollout, "somebody to approve more").await;
+    tokio::time::sleep(minutes(40)).await;
+    stand.fail(Operation::QueryMetric, ErrorKind::Timeout, Effect::None, 20);
+    tokio::time::sleep(minutes(10)).await;
+    assert_eq!(rollout.status().going_back, None);
+    rollout.approve("more".parse().unwrap()).await.unwrap();
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
 }
 
 #[tokio::test(start_paused = true)]

@@ -34,14 +34,18 @@ impl Driver {
         let ahead = self.evidence.take().filter(|(of, ahead)| *of == by && ahead.next() >= written.next());
         let mut evidence = ahead.map_or_else(|| written.clone(), |(_, ahead)| ahead);
         let measured = self.measure(&judging, &mut evidence).await;
-        let judged = analysis.judge(&evidence);
+        let judged = if is_compared { analysis.judge(&evidence) } else { analysis.hard_stop(&evidence) };
         let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&analysis.judge(written));
         let unwritten = UNWRITTEN.max(judging.counted(written) / 8);
         let is_news = means_something_else || evidence.next() >= written.next().saturating_add(unwritten);
-        if evidence.next() > written.next() && is_news {
+        let (is_ahead, is_up_to_date) = (evidence.next() > written.next(), judging.is_up_to_date(&evidence));
+        if is_ahead && is_news {
             self.record(vec![Event::Judged { evidence: evidence.clone(), at: now }]).await?;
         }
         self.evidence = Some((by, evidence));
+        if let (Ok(()), true, Judgement::NotEnoughData { evidence }) = (&measured, is_up_to_date, &judged) {
+            self.record(self.machine.give_up(now, evidence)).await?;
+        }
         let judgement = match measured {
             Err(error) if !error.kind().is_transient() => {
                 self.record(self.machine.refused(now, error.to_string())).await?;
@@ -52,6 +56,14 @@ impl Driver {
             _ => judged,
         };
         Ok(Some(judgement).filter(|judgement| is_compared || fails(judgement)))
+    }
+
+    /// What was counted and is not in the journal yet. It is written before a stage is left or reached: what is counted from then on
+    /// is another stage's.
+    pub(super) fn unwritten_evidence(&self) -> Option<Event> {
+        let (by, evidence) = self.evidence.as_ref()?;
+        let is_ahead = *by == self.machine.judged_by() && evidence.next() > self.machine.evidence().next();
+        is_ahead.then(|| Event::Judged { evidence: evidence.clone(), at: self.calls.now() })
     }
 
     /// Counts the intervals that are over. What was counted before an error stays counted.

@@ -78,12 +78,13 @@ impl Machine {
     }
 
     pub(super) fn went_on(&mut self, at: Timestamp, deadline: Timestamp) {
+        let since = self.held.as_ref().map_or(at, |held| held.since);
+        self.judged_by = self.judged_by.map(|by| later(by, at.duration_since(since).unsigned_abs()));
         if self.is_blamed() {
             self.excused = true;
             // Judged anew from here: what was measured and held until now says nothing about the release.
             self.measured_from = self.measured_from.map(|_| at);
-            let deadline = self.plan.analysis.as_ref().map(|analysis| analysis.deadline);
-            self.judged_by = self.judged_by.and_then(|_| Some(later(at, deadline?)));
+            self.judge_anew(at);
             if let Course::Forward { stage } = self.course {
                 let hold = self.plan.stages[stage].gate.hold;
                 self.reached = self.reached.map(|_| later(at, hold));

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Course, Machine, Step};
+use super::{Course, Machine};
 use crate::analysis::{Analysis, AtDeadline, Evidence, Judgement};
 use crate::engine::clock::later;
-use crate::engine::event::Reason;
+use crate::engine::event::{Event, Reason};
 use crate::model::FleetId;
 use crate::provider::Window;
 
@@ -28,6 +28,11 @@ impl Judging<'_> {
     /// The intervals that are over and were not counted.
     pub(in crate::engine) fn due(&self, evidence: &Evidence) -> Range<u64> {
         self.first.max(evidence.next())..self.end
+    }
+
+    /// Whether all intervals that are over were counted.
+    pub(in crate::engine) fn is_up_to_date(&self, evidence: &Evidence) -> bool {
+        evidence.next() >= self.end
     }
 
     /// How many intervals of the stage were counted.
@@ -61,13 +66,16 @@ impl Machine {
 
     /// How many instances of the new release may crash, where that is limited.
     pub(in crate::engine) fn max_crashes(&self) -> Option<u32> {
-        let forward = matches!(self.course, Course::Forward { .. }) && !self.skips_gates();
-        self.plan.analysis.as_ref().filter(|_| forward).map(|analysis| analysis.max_crashes)
+        let Course::Forward { stage } = self.course else { return None };
+        let analysis =
+            self.plan.analysis.as_ref().filter(|_| !self.skips_gates() && stage <= self.plan.full_stage())?;
+        let size = self.plan.stages[stage].goal.fleet(&self.plan.target).map_or(0, |part| part.size);
+        Some(analysis.max_crashes.max(size))
     }
 
     /// What is to be judged now, if anything is.
     pub(in crate::engine) fn judging(&self, now: Timestamp) -> Option<Judging<'_>> {
-        let (analysis, beside) = self.analysis()?;
+        let (analysis, beside) = self.analysis().filter(|_| !self.is_blamed())?;
         let number = |at: Timestamp| at.as_nanosecond().max(0) / nanoseconds(analysis.interval).max(1);
         let ended = now.checked_sub(analysis.delay).unwrap_or(Timestamp::UNIX_EPOCH);
         let first = u64::try_from(number(self.judged_from?) + 1).unwrap_or(u64::MAX);
@@ -92,18 +100,35 @@ impl Machine {
         }
     }
 
-    /// Whether the stage should have been judged by now. If it was not, it never goes on by itself.
-    pub(super) fn is_judged_late(&self, now: Timestamp) -> bool {
-        self.judged_by.is_some_and(|by| by <= now) && !self.is_blamed()
+    /// Takes what is known into account.
+    pub(super) fn judged(&mut self, evidence: &Evidence) {
+        self.evidence = evidence.clone();
+        let judged = self.analysis().map(|(analysis, _)| analysis.judge(evidence));
+        self.passed |= matches!(judged, Some(Judgement::Pass { .. }));
     }
 
-    /// The way back from a stage that could not be judged by its deadline, where that is asked for.
-    pub(super) fn not_judged_in_time(&self, now: Timestamp, judgements: &[Judgement]) -> Option<Step> {
-        let (analysis, _) = self.analysis()?;
-        let back = analysis.at_deadline == AtDeadline::GoBack && self.is_compared() && self.is_judged_late(now);
-        let Some(Judgement::NotEnoughData { evidence }) = judgements.last().filter(|_| back) else { return None };
-        let evidence = format!("not enough data by the deadline: {evidence}");
-        Some(self.turn_back(now, Reason::CheckFailed { evidence }))
+    /// After the environment was at fault, what was measured until now says nothing about the release.
+    pub(super) fn judge_anew(&mut self, at: Timestamp) {
+        if self.judged_by.is_some() {
+            (self.judged_from, self.passed) = (Some(at), false);
+            self.evidence.begin_stage();
+        }
+    }
+
+    /// Whether the stage should have been judged by now. If it was not, it never goes on by itself.
+    pub(super) fn is_judged_late(&self, now: Timestamp) -> bool {
+        self.judged_by.is_some_and(|by| by <= now) && self.held.is_none()
+    }
+
+    /// The way back from a stage that could not be judged by its deadline, where that is asked for. `missing` is what all that was
+    /// measured lacks; what could not be measured, or not yet, is no reason.
+    pub(in crate::engine) fn give_up(&self, now: Timestamp, missing: &str) -> Vec<Event> {
+        let goes_back = self.analysis().is_some_and(|(analysis, _)| analysis.at_deadline == AtDeadline::GoBack);
+        let waits = self.stopped.is_some() || self.passed || !self.is_compared() || !self.is_judged_late(now);
+        if !goes_back || waits {
+            return Vec::new();
+        }
+        self.turn_back(now, Reason::NotJudged { evidence: missing.to_owned() }).events
     }
 }
 
