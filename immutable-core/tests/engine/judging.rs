@@ -91,6 +91,21 @@ fn analysis_with_hard_stop() -> Analysis {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_baseline_that_does_not_come_up_holds_nothing_up() {
+    let stand = Stand::serving(switches()[0], 4).await;
+    let strategy = canary(switches()[0], analysis().at_deadline(AtDeadline::GoBack));
+    let rollout = stand.start("2", strategy).await;
+    let baseline = rollout.plan().baseline.clone().unwrap();
+    while rollout.status().outcome.is_none() {
+        let instances = stand.cloud.instances().into_iter().filter(|instance| instance.fleet == baseline);
+        instances.for_each(|instance| assert!(stand.cloud.kill(&instance.id)));
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+    stand.assert_only("2", 4, "promoted").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hard_stop_holds_while_there_is_nothing_to_compare_with() {
     let stand = Stand::serving(switches()[0], 4).await;
     let strategy = canary(switches()[0], analysis_with_hard_stop()).bake(minutes(30));

@@ -76,9 +76,15 @@ impl Driver {
         Ok(())
     }
 
+    /// What a metric says of both fleets. Where the baseline is silent, because it did not come up or had no requests, the old fleet
+    /// is asked: a broken old release must not hold up the fix, and what all suffer from is not the canary's fault.
     async fn pair(&self, compared: &Compared, beside: Option<&FleetId>, window: Window) -> Result<Pair, ProviderError> {
-        let canary = self.value(compared, Some(&self.machine.plan().target), window);
-        let (canary, baseline) = try_join(canary, self.value(compared, beside, window)).await?;
+        let plan = self.machine.plan();
+        let canary = self.value(compared, Some(&plan.target), window);
+        let (canary, mut baseline) = try_join(canary, self.value(compared, beside, window)).await?;
+        if baseline.is_none() && beside.is_some() && beside == plan.baseline.as_ref() {
+            baseline = self.value(compared, plan.replaces.as_ref(), window).await?;
+        }
         Ok(Pair { canary, baseline })
     }
 
