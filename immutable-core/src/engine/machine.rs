@@ -1,6 +1,7 @@
 //! The machine: where a rollout stands and what comes next. Pure: it is told the time and the world, and never does anything.
 
 mod command;
+mod gate;
 mod hold;
 mod judging;
 mod keeping;
@@ -20,7 +21,7 @@ use super::event::{Event, Outcome, Reason};
 use crate::analysis::{Check, Evidence, Judgement};
 use crate::decide::{Action, World, reached};
 use crate::model::{ApprovalName, FleetId, InstanceId, Release, RolloutId};
-use crate::plan::{Amount, Gate, Plan, Resize, Stage};
+use crate::plan::{Amount, Plan, Resize};
 use crate::provider::Window;
 pub use command::Command;
 use hold::Held;
@@ -352,54 +353,6 @@ impl Machine {
             Course::Forward { .. } => Some(self.plan.target.clone()),
             Course::Back { .. } => self.plan.previous_fleet(),
         }
-    }
-
-    fn gate(
-        &self,
-        now: Timestamp,
-        hold_until: Timestamp,
-        stage: &Stage,
-        judgements: &[Judgement],
-        step: &mut Step,
-    ) -> bool {
-        if self.skips_gates() {
-            return true;
-        }
-        let Gate { approval, .. } = &stage.gate;
-        let mut waiting = Vec::new();
-        if self.is_blamed() {
-            // It is judged anew when the environment is well again.
-            return false;
-        }
-        if now < hold_until {
-            step.wake = Some(hold_until);
-            waiting.push(format!("the hold of stage {:?} until {hold_until}", stage.name));
-        } else {
-            step.wake = None;
-        }
-        for judgement in judgements {
-            if let Judgement::NotEnoughData { evidence } = judgement {
-                waiting.push(format!("more data ({evidence})"));
-            }
-        }
-        let unsure = matches!(judgements.last(), Some(Judgement::NotEnoughData { .. }));
-        if unsure && self.is_compared() && self.is_judged_late(now) {
-            waiting.push("somebody to promote or abort it: it should have been judged by now".into());
-        }
-        let judged = judgements.len() >= stage.gate.checks.len() + usize::from(self.is_compared());
-        if !judged {
-            waiting.push("the metrics to be read".into());
-        }
-        if let Some(approval) = approval.as_ref().filter(|approval| !self.approvals.contains(*approval)) {
-            waiting.push(format!("somebody to approve {approval}"));
-        }
-        let open = waiting.is_empty();
-        step.waiting.extend(waiting);
-        open
-    }
-
-    fn has_gate(&self, stage: &Stage) -> bool {
-        stage.gate != Gate::default() || self.is_compared()
     }
 
     fn advance(&self, now: Timestamp, index: usize) -> Step {

@@ -34,8 +34,9 @@ impl Driver {
         let ahead = self.evidence.take().filter(|(of, ahead)| *of == by && ahead.next() >= written.next());
         let mut evidence = ahead.map_or_else(|| written.clone(), |(_, ahead)| ahead);
         let measured = self.measure(&judging, &mut evidence).await;
-        let judged = if is_compared { analysis.judge(&evidence) } else { analysis.hard_stop(&evidence) };
-        let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&analysis.judge(written));
+        let judge = |evidence| if is_compared { analysis.judge(evidence) } else { analysis.hard_stop(evidence) };
+        let judged = judge(&evidence);
+        let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&judge(written));
         let unwritten = UNWRITTEN.max(judging.counted(written) / 8);
         let is_news = means_something_else || evidence.next() >= written.next().saturating_add(unwritten);
         let (is_ahead, is_up_to_date) = (evidence.next() > written.next(), judging.is_up_to_date(&evidence));
