@@ -93,6 +93,19 @@ pub(super) fn on_better(tolerated: f64, canary: f64, one: f64) -> Bets {
     [0.3 * few, 0.98 * few, 0.98 * many]
 }
 
+/// Bets that there are more events than are allowed, whatever anybody else has.
+///
+/// None is above 0 on average if no more are to be expected than are allowed, given what was before, however they are clustered: the
+/// lead is concave in the events, so that its mean is at most the lead of their mean.
+pub(super) fn on_above(events: f64, allowed: f64) -> Bets {
+    [1.0, 5.0, 50.0].map(|more| 0.98 * lead(events, allowed, more))
+}
+
+/// The same for a level. What is a little of it depends on its unit, so that nothing is added to the sum.
+pub(super) fn on_level_above(level: f64, allowed: f64) -> Bets {
+    [0.15, 0.4, 0.98].map(|stake| stake * lead(level, allowed, 0.0))
+}
+
 /// Bets on something that is so (1) or not (−1).
 pub(super) fn on_sign(sign: f64) -> Bets {
     [0.15 * sign, 0.4 * sign, 0.98 * sign]
@@ -174,12 +187,32 @@ mod tests {
 
         #[test]
         fn a_wealth_stays_a_number_and_is_read_as_it_was_written(wealth in any_wealth(), a in side(), b in side(), one in 0..2u8) {
-            for bets in [on_worse(a, b, f64::from(one)), on_better(a, b, f64::from(one)), on_sign(1.0), on_sign(-1.0)] {
+            let beside = [on_worse(a, b, f64::from(one)), on_better(a, b, f64::from(one)), on_sign(1.0), on_sign(-1.0)];
+            for bets in beside.into_iter().chain([on_above(a, b), on_level_above(a, b)]) {
                 let mut wealth = wealth.clone();
                 wealth.play(bets);
                 prop_assert!(wealth.log.is_finite() && wealth.purses.iter().all(|purse| *purse > 0.0), "{:?}", wealth);
                 let json = serde_json::to_string(&wealth).expect("json");
                 prop_assert_eq!(serde_json::from_str::<Wealth>(&json).expect("wealth"), wealth);
+            }
+        }
+    }
+
+    /// The hypothesis beside a fixed bound: whatever the shape, the mean is at most what is allowed. Two points are the extreme ones.
+    #[test]
+    fn nothing_is_won_on_average_within_a_bound() {
+        for allowed in [0.01, 0.3, 1.0, 7.0, 500.0] {
+            for low in [0.0, 0.1, 0.5, 0.9, 1.0] {
+                for high in [1.0, 1.001, 2.0, 10.0, 1e6] {
+                    // So often the high one that the mean is what is allowed.
+                    let often = if high > low { (1.0 - low) / (high - low) } else { 0.0 };
+                    for bets in [on_above, on_level_above] {
+                        let (one, other) = (bets(high * allowed, allowed), bets(low * allowed, allowed));
+                        let means = one.iter().zip(other).map(|(high, low)| often * high + (1.0 - often) * low);
+                        let most = means.fold(f64::MIN, f64::max);
+                        assert!(most <= 1e-9, "{most}: {low} or {high} times {allowed}");
+                    }
+                }
             }
         }
     }

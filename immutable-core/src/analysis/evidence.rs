@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bets::{Wealth, mean_of_logs, on_better, on_worse};
+use super::bets::{Wealth, mean_of_logs, on_above, on_better, on_level_above, on_worse};
 use super::calm::Calm;
 use super::classic::{self, Classic};
 use super::settings::{Analysis, Compared};
@@ -23,12 +23,11 @@ pub struct Pair {
 
 /// What is known so far. It is made by [`Evidence::count`] alone, and goes into the journal as it is.
 ///
-/// Intervals are numbered, and each is counted once: counting one that was counted before, or one before it, changes nothing.
+/// Intervals are numbered, and each is counted once for each metric: counting one that was counted before, or one before it, changes
+/// nothing. A metric that cannot be read holds up none of the others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evidence {
-    /// The first interval that was not counted.
-    next: u64,
     /// For each metric, in the order of the analysis.
     pub(super) metrics: Vec<Known>,
     /// The same for a judge of another tool, if one was chosen.
@@ -40,17 +39,19 @@ pub struct Evidence {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Known {
+    /// The first interval that was not counted.
+    next: u64,
     /// Against: the canary is no worse, in that both arms could have had each other's numbers, or the canary has fewer.
     pub(super) worse: Wealth,
     /// Against: it is at least as bad as the tolerance says, see [`on_better`].
     pub(super) good: Wealth,
-    /// Against: it is above what is acceptable.
-    pub(super) acceptable: Calm,
+    /// Against: it is above what is acceptable; or, beside a fixed bound, above what is tolerated.
+    pub(super) calm: Calm,
     /// Whether it is a share of requests, and not a level.
     pub(super) is_share: bool,
-    /// Intervals with data of both fleets.
+    /// Intervals with data: of both fleets, where they are compared.
     pub(super) intervals: u64,
-    /// Of all intervals with data of both fleets.
+    /// Of all these intervals.
     pub(super) canary: Tally,
     pub(super) baseline: Tally,
     /// Events in each, at equal numbers of requests.
@@ -75,17 +76,27 @@ pub(super) struct Above {
 }
 
 impl Evidence {
-    /// The number of the first interval that was not counted. Intervals before it are not needed any more.
+    /// The number of the first interval that was not counted for every metric. Intervals before it are not needed any more.
     pub fn next(&self) -> u64 {
-        self.next
+        self.metrics.iter().map(|known| known.next).min().unwrap_or(0)
+    }
+
+    /// The number of the first interval that was counted for no metric.
+    pub(crate) fn latest(&self) -> u64 {
+        self.metrics.iter().map(|known| known.next).max().unwrap_or(0)
+    }
+
+    /// The number of the first interval that was not counted for one metric.
+    pub(crate) fn next_of(&self, metric: usize) -> u64 {
+        self.metrics.get(metric).map_or(0, |known| known.next)
     }
 
     /// A new stage has to pass by itself: what speaks for the release is forgotten, and what speaks against it is not. Judges of other
     /// tools look at one stage at a time.
     pub(crate) fn begin_stage(&mut self) {
         for known in &mut self.metrics {
-            let Known { worse, is_share, events, .. } = std::mem::take(known);
-            *known = Known { worse, is_share, events, ..Known::default() };
+            let Known { next, worse, is_share, events, .. } = std::mem::take(known);
+            *known = Known { next, worse, is_share, events, ..Known::default() };
         }
         self.classic.clear();
     }
@@ -94,13 +105,19 @@ impl Evidence {
     ///
     /// What the pair was does not matter: an interval that was counted without data is not counted again when the data come late.
     pub fn count(&mut self, analysis: &Analysis, interval: u64, pairs: &[Pair]) {
-        let Some(next) = interval.checked_add(1).filter(|next| *next > self.next) else { return };
-        self.next = next;
-        self.metrics.resize_with(analysis.metrics.len(), Known::default);
-        for ((known, compared), pair) in self.metrics.iter_mut().zip(&analysis.metrics).zip(pairs) {
-            known.count(compared, interval, pair);
+        for metric in 0..analysis.metrics.len() {
+            self.count_one(analysis, metric, interval, &pairs.get(metric).copied().unwrap_or_default());
         }
-        classic::count(&mut self.classic, analysis, pairs);
+    }
+
+    /// Counts an interval of one metric, by its place in the analysis.
+    pub(crate) fn count_one(&mut self, analysis: &Analysis, metric: usize, interval: u64, pair: &Pair) {
+        self.metrics.resize_with(analysis.metrics.len(), Known::default);
+        let (known, compared) = (&mut self.metrics[metric], &analysis.metrics[metric]);
+        let Some(next) = interval.checked_add(1).filter(|next| *next > known.next) else { return };
+        known.next = next;
+        known.count(compared, interval, pair);
+        classic::count(&mut self.classic, analysis, metric, pair);
     }
 }
 
@@ -113,12 +130,17 @@ impl Known {
             let alone = is_above(&value) && !baseline.as_ref().is_some_and(is_above);
             self.above = if alone { self.above.and(&value) } else { Above::default() };
         }
-        let (Some(canary), Some(baseline)) = (canary, baseline) else { return };
+        match (canary, baseline, compared.at_most) {
+            (Some(canary), _, Some(bound)) => self.count_within(compared, bound, &canary),
+            (Some(canary), Some(baseline), None) => self.count_beside(compared, interval, canary, baseline),
+            _ => {}
+        }
+    }
+
+    fn count_beside(&mut self, compared: &Compared, interval: u64, canary: MetricValue, baseline: MetricValue) {
         let Some((c, b)) = comparable(&compared.metric, interval, canary, baseline) else { return };
-        self.intervals = self.intervals.saturating_add(1);
-        self.canary.add(&canary);
+        self.add(&canary);
         self.baseline.add(&baseline);
-        self.is_share = matches!(canary, MetricValue::Ratio { .. });
         if self.is_share {
             self.events = (self.events.0 + c, self.events.1 + b);
         }
@@ -126,7 +148,24 @@ impl Known {
         let (allowed, tolerated) = ((1.0 + compared.margin) * b + compared.floor, compared.tolerance * b);
         self.worse.play(on_worse(c, allowed, one_event));
         self.good.play(on_better(tolerated, c, one_event));
-        self.acceptable.count(compared.acceptable, &canary);
+        self.calm.count(compared.acceptable, &canary);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
+    fn count_within(&mut self, compared: &Compared, bound: f64, canary: &MetricValue) {
+        self.add(canary);
+        let allowed = |whole: f64| (1.0 + compared.margin) * bound * whole + compared.floor;
+        self.worse.play(match canary {
+            MetricValue::Ratio { part, whole } => on_above(*part as f64, allowed(*whole as f64)),
+            MetricValue::Gauge(level) => on_level_above(*level, allowed(1.0)),
+        });
+        self.calm.count(compared.tolerance * bound, canary);
+    }
+
+    fn add(&mut self, canary: &MetricValue) {
+        self.intervals = self.intervals.saturating_add(1);
+        self.canary.add(canary);
+        self.is_share = matches!(canary, MetricValue::Ratio { .. });
     }
 }
 
@@ -144,9 +183,13 @@ impl Above {
 impl Known {
     /// The natural logarithm of the evidence that it is less bad than the tolerance says, or than what is acceptable.
     ///
-    /// It is worse than tolerated only if both hypotheses hold; then the mean of the wealths against either is a wealth.
+    /// Beside another fleet it is worse than tolerated only if both hypotheses hold; then the mean of the wealths against either is a
+    /// wealth.
     pub(super) fn log_good(&self, compared: &Compared) -> f64 {
-        let acceptable = self.acceptable.log(compared.acceptable);
+        if let Some(bound) = compared.at_most {
+            return self.calm.log(compared.tolerance * bound);
+        }
+        let acceptable = self.calm.log(compared.acceptable);
         mean_of_logs([(self.good.log(), 1.0), (acceptable, 1.0)].into_iter())
     }
 }
@@ -204,13 +247,13 @@ mod tests {
 
     fn any_analysis() -> impl Strategy<Value = Analysis> {
         let number = || prop_oneof![0.0..3.0f64, prop::sample::select(vec![0.0, 1.0, 1e-308, 1e300, f64::MAX])];
-        (number(), number(), number(), number()).prop_map(|(margin, floor, tolerance, acceptable)| {
-            let compared = Compared::new("errors".parse().expect("name")).margin(margin).floor(floor);
-            Analysis::of([compared
-                .tolerance(tolerance)
-                .acceptable(acceptable)
-                .hard_stop(0.5, std::time::Duration::from_secs(30))])
-        })
+        (number(), number(), number(), number(), any::<bool>()).prop_map(
+            |(margin, floor, tolerance, bound, is_fixed)| {
+                let compared = Compared::new("errors".parse().expect("name")).margin(margin).floor(floor);
+                let compared = compared.tolerance(tolerance).hard_stop(0.5, std::time::Duration::from_secs(30));
+                Analysis::of([if is_fixed { compared.at_most(bound) } else { compared.acceptable(bound) }])
+            },
+        )
     }
 
     proptest! {

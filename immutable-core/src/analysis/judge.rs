@@ -23,12 +23,15 @@ impl Analysis {
         let worse = mean_of_logs(known().map(|(compared, known)| (known.worse.log(), compared.weight)));
         if worse >= -self.alpha.ln() {
             let most = known().max_by(|(_, a), (_, b)| a.worse.log().total_cmp(&b.worse.log()));
-            let words = most.map(|(compared, known)| in_words(compared, known)).unwrap_or_default();
-            return Judgement::Fail { evidence: format!("{words}; evidence 1 in {:.0} against no worse", worse.exp()) };
+            let words = most.map(|(compared, known)| {
+                let claim = if compared.at_most.is_some() { "within it" } else { "no worse" };
+                format!("{}; evidence 1 in {:.0} against {claim}", in_words(compared, known), worse.exp())
+            });
+            return Judgement::Fail { evidence: words.unwrap_or_default() };
         }
         let missing: Vec<String> = known().filter_map(|(compared, known)| self.missing(compared, known)).collect();
         if evidence.metrics.is_empty() || evidence.metrics.len() != self.metrics.len() {
-            return Judgement::NotEnoughData { evidence: "no interval was measured in both fleets yet".into() };
+            return Judgement::NotEnoughData { evidence: "no interval was measured yet".into() };
         }
         if missing.is_empty() {
             let words: Vec<_> = known().map(|(compared, known)| in_words(compared, known)).collect();
@@ -102,6 +105,9 @@ impl Analysis {
 }
 
 fn in_words(compared: &Compared, known: &Known) -> String {
-    let (canary, baseline) = (known.canary.mean(), known.baseline.mean());
-    format!("{} is {canary:.4}, {baseline:.4} beside it ({} counted)", compared.metric, known.canary.whole)
+    let (metric, canary, counted) = (&compared.metric, known.canary.mean(), known.canary.whole);
+    match compared.at_most {
+        Some(bound) => format!("{metric} is {canary:.4}, at most {bound} is wanted ({counted} counted)"),
+        None => format!("{metric} is {canary:.4}, {:.4} beside it ({counted} counted)", known.baseline.mean()),
+    }
 }

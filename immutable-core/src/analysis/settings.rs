@@ -133,7 +133,7 @@ impl Analysis {
         self
     }
 
-    /// The least time with traffic in both fleets before a pass; 5 minutes unless it is set.
+    /// The least time with traffic, in both fleets where they are compared, before a pass; 5 minutes unless it is set.
     pub fn minimum_time(mut self, time: Duration) -> Self {
         self.minimum_time = time;
         self
@@ -183,6 +183,15 @@ impl Analysis {
         &self.metrics
     }
 
+    /// Whether it needs nothing to compare with: each metric has a bound of its own.
+    pub(crate) fn stands_alone(&self) -> bool {
+        match self.judge {
+            Judge::Betting => self.metrics.iter().all(|compared| compared.at_most.is_some()),
+            Judge::Threshold(_) => true,
+            Judge::MannWhitney(_) => false,
+        }
+    }
+
     /// Whether it can end a rollout without anything to compare with.
     pub(crate) fn has_hard_stop(&self) -> bool {
         self.metrics.iter().any(|compared| compared.hard_stop.is_some())
@@ -224,7 +233,14 @@ impl Analysis {
             .find(|(index, compared)| self.metrics[..*index].iter().any(|other| other.metric == compared.metric));
         let twice = twice.map(|(_, compared)| format!("metric {}: is named twice; name it once", compared.metric));
         let of_metric = || self.metrics.iter().find_map(Compared::problem);
-        own.into_iter().flatten().next().or(twice).or_else(of_metric).or_else(|| self.judge.problem())
+        let bound = self.metrics.iter().find(|compared| compared.at_most.is_some() && self.judge != Judge::Betting);
+        let bound = bound.map(|compared| {
+            format!(
+                "metric {}: at_most: is for the betting judge; a threshold judge goes by acceptable",
+                compared.metric
+            )
+        });
+        own.into_iter().flatten().next().or(twice).or(bound).or_else(of_metric).or_else(|| self.judge.problem())
     }
 }
 
@@ -247,6 +263,8 @@ pub struct Compared {
     pub(crate) tolerance: f64,
     pub(crate) acceptable: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) at_most: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hard_stop: Option<HardStop>,
 }
 
@@ -262,7 +280,16 @@ pub(crate) struct HardStop {
 impl Compared {
     /// A metric of which less is better, with a margin of 10 %, a tolerance of 1.5 and one in a thousand acceptable.
     pub fn new(metric: MetricName) -> Self {
-        Self { metric, weight: 1.0, margin: 0.1, floor: 0.0, tolerance: 1.5, acceptable: 0.001, hard_stop: None }
+        Self {
+            metric,
+            weight: 1.0,
+            margin: 0.1,
+            floor: 0.0,
+            tolerance: 1.5,
+            acceptable: 0.001,
+            at_most: None,
+            hard_stop: None,
+        }
     }
 
     /// How much this metric counts beside the others when it is worse; 1 unless it is set. To pass, each has to pass.
@@ -299,6 +326,21 @@ impl Compared {
         self
     }
 
+    /// Compares this metric with a fixed bound, such as that of a service level objective, in place of another fleet: whatever the old
+    /// release is like, and whoever is to blame.
+    ///
+    /// As long as in each interval, given all before it, no more than (1 + `margin`) times the bound is to be expected, it fails with a
+    /// probability of at most α, in whatever clusters events come. It passes when it is shown to be below `tolerance` times the bound:
+    /// by its requests, with the limits of [`acceptable`](Self::acceptable); a level by being below it in most intervals. `acceptable`
+    /// itself has no meaning beside a bound.
+    ///
+    /// An analysis whose metrics all have bounds needs nothing to compare with. No baseline is started for it, and it judges each stage
+    /// in which the new release has traffic, up to the first in which it has all.
+    pub fn at_most(mut self, bound: f64) -> Self {
+        self.at_most = Some(bound);
+        self
+    }
+
     /// Ends the rollout when the new release is above a bound in every interval of such a time, and what it is compared with is not,
     /// without any statistics. This alone also works while nothing is there to compare with.
     pub fn hard_stop(mut self, above: f64, during: Duration) -> Self {
@@ -326,6 +368,8 @@ impl Compared {
             |name: &str, value: f64| (value <= 1.0).then(|| format!("metric {metric}: {name}: {value} is not above 1"));
         let no_weight =
             (self.weight <= 0.0).then(|| format!("metric {metric}: weight: {} is not above 0", self.weight));
+        let bound = self.at_most.filter(|bound| !(bound.is_finite() && *bound > 0.0));
+        let bound = bound.map(|bound| format!("metric {metric}: at_most: {bound} is not a number above 0"));
         number("weight", self.weight, 0.0)
             .or(no_weight)
             .or_else(|| number("margin", self.margin, 0.0))
@@ -333,12 +377,17 @@ impl Compared {
             .or_else(|| number("acceptable", self.acceptable, 0.0))
             .or_else(|| number("tolerance", self.tolerance, 1.0))
             .or_else(|| above_one("tolerance", self.tolerance))
+            .or(bound)
             .or(stop)
     }
 }
 
 impl fmt::Display for Compared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} less than {} times the old, or below {}", self.metric, self.tolerance, self.acceptable)
+        let Self { metric, tolerance, acceptable, .. } = self;
+        match self.at_most {
+            Some(bound) => write!(f, "{metric} less than {tolerance} times {bound}"),
+            None => write!(f, "{metric} less than {tolerance} times the old, or below {acceptable}"),
+        }
     }
 }

@@ -15,6 +15,7 @@ mod superseding;
 mod way_back;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -69,8 +70,10 @@ pub(super) struct Driver {
     pub(super) unsettled: Unsettled,
     /// Who scales the fleets.
     pub(super) sizes: Sizes,
-    /// What is known of the new release beside the old one, ahead of what is in the journal, and by when its stage is to be judged.
+    /// What is known of the new release, ahead of what is in the journal, and since when it is counted.
     pub(super) evidence: Option<(Option<Timestamp>, Evidence)>,
+    /// How soon to count the intervals that were too many for one turn.
+    pub(super) catch_up_in: Option<Duration>,
     /// From when on the checks are measured while both releases fail them.
     pub(super) judged_since: Option<Timestamp>,
     /// The stage in which the image of what serves now was last seen to be there.
@@ -329,8 +332,9 @@ impl Driver {
     /// When to look again: as often as the platform's pace says, or earlier when something is due.
     fn next_turn(&self, now: Timestamp, observed: &Observed, wake: Option<Timestamp>) -> Timestamp {
         let pace = later(now, self.platform.pace.observe);
-        let due = [observed.wake, wake, self.assessor.next_look(now), self.attempts.next(now), self.not_before];
-        let due = due.into_iter().flatten().filter(|at| *at > now).min();
+        let looks = [observed.wake, wake, self.assessor.next_look(now), self.attempts.next(now)];
+        let catching_up = self.catch_up_in.map(|pause| later(now, pause));
+        let due = looks.into_iter().chain([self.not_before, catching_up]).flatten().filter(|at| *at > now).min();
         due.map_or(pace, |at| at.min(pace))
     }
 }

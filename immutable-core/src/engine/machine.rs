@@ -252,7 +252,7 @@ impl Machine {
     }
 
     /// What comes next in this world. `judgements` are those of [`Machine::measures`], in their order, and after them that of the
-    /// plan's analysis, if the stage compares both releases.
+    /// plan's analysis, if the stage has to pass it.
     pub fn next(&self, now: Timestamp, world: &World, judgements: &[Judgement]) -> Step {
         match (&self.outcome, &self.course) {
             (Some(_), _) => Step::default(),

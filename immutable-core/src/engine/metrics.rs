@@ -42,7 +42,7 @@ impl Engine {
             measured = measured.max(span);
             usual.push((metric.clone(), said));
         }
-        let (fleet, canary) = (split.weight(fleet), plan.first_shared_weight());
+        let (fleet, canary) = (split.weight(fleet), plan.first_judged_weight());
         Ok(canary.map(|canary| outlook(analysis, &usual, measured, share(canary) / share(fleet))))
     }
 

@@ -379,6 +379,7 @@ impl Engine {
             acts: Trouble::default(),
             growth: Trouble::default(),
             evidence: None,
+            catch_up_in: None,
             judged_since: None,
             seen_at: None,
             absence: Absence::default(),

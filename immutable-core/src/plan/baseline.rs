@@ -2,7 +2,7 @@
 
 use super::compile::Compiler;
 use super::{RolloutSpec, Stage};
-use crate::analysis::Against;
+use crate::analysis::{Against, Analysis};
 use crate::model::{FleetId, Release, Weight};
 use crate::provider::SwitchKind;
 
@@ -14,7 +14,8 @@ impl Compiler<'_> {
         previous: Option<&Release>,
     ) -> Option<(FleetId, Vec<Stage>)> {
         // With the way back waived, the image of the old release may be gone.
-        self.analysis.filter(|analysis| analysis.against == Against::Baseline && !spec.way_back_waived)?;
+        let wanted = |analysis: &&Analysis| analysis.against == Against::Baseline && !analysis.stands_alone();
+        self.analysis.filter(wanted).filter(|_| !spec.way_back_waived)?;
         // Instances of a release that is not known cannot be started.
         let old = previous.filter(|release| release.id() != spec.release.id())?;
         let baseline = FleetId::baseline_of(&spec.service, &old.id(), &spec.release.id());

@@ -66,9 +66,12 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         None => (None, plain.stages(&spec.strategy)?),
     };
     let is_shared = |stage: &Stage| stage.goal.split().iter().count() > 1;
-    let judged = |analysis: &Analysis| analysis.has_hard_stop() || old.is_none() || stages.iter().any(is_shared);
+    let judged = |analysis: &Analysis| {
+        let is_possible = analysis.has_hard_stop() || analysis.stands_alone();
+        is_possible || old.is_none() || stages.iter().any(is_shared)
+    };
     if !analysis.is_none_or(judged) {
-        let problem = "no stage shares the traffic of both releases, so there is nothing to compare; add one, such as 5 %, or a hard_stop";
+        let problem = "no stage shares the traffic of both releases, so there is nothing to compare; add one, such as 5 %, a hard_stop, or at_most for each metric";
         return Err(PlanError::Analysis { problem: problem.into() });
     }
     Ok(Plan {

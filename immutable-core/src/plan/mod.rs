@@ -173,10 +173,18 @@ impl Plan {
         self.baseline.as_ref().or_else(|| self.replaces.as_ref().filter(|fleet| **fleet != self.target))
     }
 
-    /// The share of the traffic that the new release has when both are compared for the first time.
-    pub(crate) fn first_shared_weight(&self) -> Option<Weight> {
-        let shared = (0..self.stages.len()).find(|stage| self.is_shared(*stage))?;
-        Some(self.stages[shared].goal.split().weight(&self.target))
+    /// The share of the traffic that the new release has when it is judged for the first time.
+    pub(crate) fn first_judged_weight(&self) -> Option<Weight> {
+        let judged = (0..self.stages.len()).find(|stage| self.is_shared(*stage) || self.judges_alone(*stage))?;
+        Some(self.stages[judged].goal.split().weight(&self.target))
+    }
+
+    /// Whether the new release is judged in a stage without anything to compare it with.
+    pub(crate) fn judges_alone(&self, stage: usize) -> bool {
+        let is_new = self.replaces.as_ref() != Some(&self.target);
+        let has_traffic = !self.stages[stage].goal.split().weight(&self.target).is_none();
+        let alone = self.analysis.as_ref().is_some_and(Analysis::stands_alone);
+        is_new && alone && has_traffic && stage <= self.full_stage()
     }
 
     /// Whether both releases have traffic in a stage, so that they can be compared.
@@ -223,11 +231,12 @@ impl fmt::Display for Plan {
         )?;
         if let Some(analysis) = &self.analysis {
             let with = match (&self.baseline, self.compared_with()) {
-                (Some(baseline), _) => format!("baseline {baseline}, started for it"),
-                (None, Some(old)) => format!("{old}, as it is"),
-                (None, None) => "nothing: only hard stops hold".into(),
+                _ if analysis.stands_alone() => "by itself".into(),
+                (Some(baseline), _) => format!("against baseline {baseline}, started for it"),
+                (None, Some(old)) => format!("against {old}, as it is"),
+                (None, None) => "against nothing: only hard stops hold".into(),
             };
-            writeln!(f, "  judged:   {analysis}; against {with}")?;
+            writeln!(f, "  judged:   {analysis}; {with}")?;
             for line in self.outlook.iter().flat_map(|outlook| outlook.lines()) {
                 writeln!(f, "            {line}")?;
             }

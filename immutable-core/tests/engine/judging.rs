@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::harness::{Stand, events, minutes, outcome, switches, until_event, until_waiting};
 
-fn errors() -> Compared {
+pub(crate) fn errors() -> Compared {
     Compared::new("errors".parse().unwrap())
 }
 
@@ -25,6 +25,11 @@ fn canary(switch: SwitchKind, analysis: Analysis) -> Strategy {
     let points = if switch == SwitchKind::Membership { 2_000 } else { 1_000 };
     let step = StageSpec::new("one", Weight::basis_points(points).unwrap()).size(Amount::Count(1));
     Strategy::canary([step]).analysis(analysis)
+}
+
+/// One instance with a tenth of the traffic.
+pub(crate) fn one() -> StageSpec {
+    StageSpec::percent(10).unwrap().size(Amount::Count(1))
 }
 
 async fn judged(rollout: &Rollout) -> Vec<Evidence> {
@@ -190,7 +195,7 @@ async fn a_deadline_that_passed_unseen_is_no_reason_to_go_back() {
 #[tokio::test(start_paused = true)]
 async fn a_stage_that_passed_outlives_its_deadline() {
     let stand = Stand::serving(switches()[0], 4).await;
-    let step = StageSpec::percent(10).unwrap().size(Amount::Count(1)).approval("more".parse().unwrap());
+    let step = one().approval("more".parse().unwrap());
     let analysis = analysis().deadline(minutes(30)).at_deadline(AtDeadline::GoBack);
     let rollout = stand.start("2", Strategy::canary([step]).analysis(analysis)).await;
     until_waiting(&rollout, "somebody to approve more").await;

@@ -5,6 +5,7 @@
 
 mod bad_releases;
 mod blame;
+mod bounds;
 mod bug_classes;
 mod chances;
 mod damping;
@@ -24,6 +25,7 @@ mod scaling;
 mod settling;
 mod sharing;
 mod shortage;
+mod sources;
 mod steering;
 mod strategies;
 mod superseding;

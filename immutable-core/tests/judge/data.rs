@@ -11,7 +11,7 @@ fn constant(canary: Option<MetricValue>, baseline: Option<MetricValue>) -> impl 
     move |_| Pair { canary, baseline }
 }
 
-fn counted(judge: &Analysis, pairs: impl IntoIterator<Item = (u64, Pair)>) -> Evidence {
+pub(crate) fn counted(judge: &Analysis, pairs: impl IntoIterator<Item = (u64, Pair)>) -> Evidence {
     let mut evidence = Evidence::default();
     pairs.into_iter().for_each(|(interval, pair)| evidence.count(judge, interval, &[pair]));
     evidence

@@ -12,6 +12,7 @@
 
 mod alarms;
 mod battery;
+mod bound;
 mod broken;
 mod data;
 mod detection;

@@ -68,20 +68,20 @@ pub(super) enum Classic {
     MannWhitney(mann_whitney::Values),
 }
 
-/// Counts an interval for the judge that was chosen, if it is one of these.
-pub(super) fn count(known: &mut Vec<Classic>, analysis: &Analysis, pairs: &[Pair]) {
+/// Counts an interval of a metric for the judge that was chosen, if it is one of these.
+pub(super) fn count(known: &mut Vec<Classic>, analysis: &Analysis, metric: usize, pair: &Pair) {
     let empty = match analysis.judge {
         Judge::Betting => return,
         Judge::Threshold(_) => Classic::Threshold(threshold::Measured::default()),
         Judge::MannWhitney(_) => Classic::MannWhitney(mann_whitney::Values::default()),
     };
     known.resize(analysis.metrics.len(), empty);
-    for ((known, compared), pair) in known.iter_mut().zip(&analysis.metrics).zip(pairs) {
-        match (known, analysis.judge) {
-            (Classic::Threshold(measured), Judge::Threshold(settings)) => measured.count(settings, compared, pair),
-            (Classic::MannWhitney(values), Judge::MannWhitney(_)) => values.count(pair),
-            _ => {}
+    match (&mut known[metric], analysis.judge) {
+        (Classic::Threshold(measured), Judge::Threshold(settings)) => {
+            measured.count(settings, &analysis.metrics[metric], pair);
         }
+        (Classic::MannWhitney(values), Judge::MannWhitney(_)) => values.count(pair),
+        _ => {}
     }
 }
 

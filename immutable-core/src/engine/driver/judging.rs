@@ -1,6 +1,8 @@
-//! Measuring both releases, interval by interval, and judging what is known of them.
+//! Measuring the releases, interval by interval, and judging what is known of them.
 
-use futures_util::future::{try_join, try_join_all};
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join};
 
 use super::Driver;
 use crate::analysis::{Compared, Evidence, Judgement, Pair};
@@ -10,17 +12,21 @@ use crate::journal::JournalError;
 use crate::model::FleetId;
 use crate::provider::{MetricValue, ProviderError, Window};
 
-/// The most intervals that are measured in one turn: after a long absence there may be many.
+/// The most intervals of a metric that are measured in one turn: after a long absence there may be many.
 const AT_ONCE: usize = 30;
+
+/// How soon the next ones are counted. Together they keep up with intervals that are a third as long as the shortest.
+const CATCHING_UP: Duration = Duration::from_secs(1);
 
 /// After so many intervals what is known is written down, even if it means the same as before, and later when it has grown by an
 /// eighth: a stage that waits for days leaves few entries. What is lost with a driver is measured again.
 const UNWRITTEN: u64 = 12;
 
 impl Driver {
-    /// What the plan's analysis says now, if it says anything: always while both releases have traffic, and otherwise only that it
-    /// has to end.
+    /// What the plan's analysis says now, if it says anything: always in a stage that has to pass it, and otherwise only that it has to
+    /// end.
     pub(super) async fn compare(&mut self) -> Result<Option<Judgement>, JournalError> {
+        self.catch_up_in = None;
         let crashes = self.assessor.crashes(&self.machine.plan().target);
         if self.machine.max_crashes().is_some_and(|most| crashes >= most) {
             let evidence = format!("{crashes} instances of the new release died or were never ready");
@@ -28,53 +34,74 @@ impl Driver {
         }
         let now = self.calls.now();
         let Some(judging) = self.machine.judging(now) else { return Ok(None) };
-        let (analysis, is_compared) = (judging.analysis, judging.beside.is_some());
+        let stage = judging.stage;
         let written = self.machine.evidence();
-        let by = self.machine.judged_by();
-        let ahead = self.evidence.take().filter(|(of, ahead)| *of == by && ahead.next() >= written.next());
+        let from = self.machine.judged_from();
+        let ahead = self.evidence.take().filter(|(of, _)| *of == from);
         let mut evidence = ahead.map_or_else(|| written.clone(), |(_, ahead)| ahead);
         let measured = self.measure(&judging, &mut evidence).await;
-        let judge = |evidence| if is_compared { analysis.judge(evidence) } else { analysis.hard_stop(evidence) };
-        let judged = judge(&evidence);
-        let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&judge(written));
+        let judged = stage.judge(&evidence);
+        let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&stage.judge(written));
         let unwritten = UNWRITTEN.max(judging.counted(written) / 8);
-        let is_news = means_something_else || evidence.next() >= written.next().saturating_add(unwritten);
-        let (is_ahead, is_up_to_date) = (evidence.next() > written.next(), judging.is_up_to_date(&evidence));
+        let is_news = means_something_else || evidence.latest() >= written.latest().saturating_add(unwritten);
+        let (is_ahead, is_up_to_date) = (evidence != *written, judging.is_up_to_date(&evidence));
+        let (is_behind, counted_until) = (judging.is_behind(&evidence), judging.counted_ahead_until(&evidence));
+        let is_whole = stage.is_whole;
         if is_ahead && is_news {
             self.record(vec![Event::Judged { evidence: evidence.clone(), at: now }]).await?;
         }
-        self.evidence = Some((by, evidence));
+        self.evidence = Some((from, evidence));
         if let (Ok(()), true, Judgement::NotEnoughData { evidence }) = (&measured, is_up_to_date, &judged) {
             self.record(self.machine.give_up(now, evidence)).await?;
         }
-        let judgement = match measured {
-            Err(error) if !error.kind().is_transient() => {
+        self.catch_up_in = (is_behind && measured.is_ok()).then_some(CATCHING_UP);
+        let judgement = match (measured, judged) {
+            (Err(error), _) if !error.kind().is_transient() => {
                 self.record(self.machine.refused(now, error.to_string())).await?;
                 return Ok(None);
             }
             // What was measured before does not make a pass of what cannot be measured now.
-            Err(error) if !fails(&judged) => Judgement::NotEnoughData { evidence: error.to_string() },
-            _ => judged,
+            (Err(error), judged) if !fails(&judged) => Judgement::NotEnoughData { evidence: error.to_string() },
+            (Ok(()), Judgement::NotEnoughData { evidence }) => {
+                let until = counted_until.map(|until| format!("; counted until {until}, by a clock that was ahead"));
+                Judgement::NotEnoughData { evidence: evidence + &until.unwrap_or_default() }
+            }
+            (_, judged) => judged,
         };
-        Ok(Some(judgement).filter(|judgement| is_compared || fails(judgement)))
+        Ok(Some(judgement).filter(|judgement| is_whole || fails(judgement)))
     }
 
     /// What was counted and is not in the journal yet. It is written before a stage is left or reached: what is counted from then on
     /// is another stage's.
     pub(super) fn unwritten_evidence(&self) -> Option<Event> {
-        let (by, evidence) = self.evidence.as_ref()?;
-        let is_ahead = *by == self.machine.judged_by() && evidence.next() > self.machine.evidence().next();
+        let (from, evidence) = self.evidence.as_ref()?;
+        let is_ahead = *from == self.machine.judged_from() && evidence != self.machine.evidence();
         is_ahead.then(|| Event::Judged { evidence: evidence.clone(), at: self.calls.now() })
     }
 
-    /// Counts the intervals that are over. What was counted before an error stays counted.
+    /// Counts the intervals that are over. What was counted before an error stays counted, and one metric that cannot be read holds up
+    /// none of the others.
     async fn measure(&self, judging: &Judging<'_>, evidence: &mut Evidence) -> Result<(), ProviderError> {
-        for interval in judging.due(evidence).take(AT_ONCE) {
-            let window = judging.window(interval);
-            let pairs = judging.analysis.metrics().iter().map(|compared| self.pair(compared, judging.beside, window));
-            evidence.count(judging.analysis, interval, &try_join_all(pairs).await?);
+        let analysis = judging.stage.analysis;
+        let due = (0..analysis.metrics().len()).map(|metric| judging.due(evidence, metric).take(AT_ONCE));
+        let measured = analysis.metrics().iter().zip(due).map(async |(compared, due)| {
+            let mut pairs = Vec::new();
+            for interval in due {
+                match self.pair(compared, judging.stage.beside, judging.window(interval)).await {
+                    Ok(pair) => pairs.push((interval, pair)),
+                    Err(error) => return (pairs, Err(error)),
+                }
+            }
+            (pairs, Ok(()))
+        });
+        let mut result = Ok(());
+        for (metric, (pairs, measured)) in join_all(measured).await.into_iter().enumerate() {
+            for (interval, pair) in &pairs {
+                evidence.count_one(analysis, metric, *interval, pair);
+            }
+            result = result.and(measured);
         }
-        Ok(())
+        result
     }
 
     /// What a metric says of both fleets. Where the baseline is silent, because it did not come up or had no requests, the old fleet

@@ -37,10 +37,10 @@ impl Machine {
             }
         }
         let unsure = matches!(judgements.last(), Some(Judgement::NotEnoughData { .. }));
-        if unsure && self.is_compared() && self.is_judged_late(now) {
+        if unsure && self.is_judged() && self.is_judged_late(now) {
             waiting.push("somebody to promote or abort it: it should have been judged by now".into());
         }
-        let judged = judgements.len() >= stage.gate.checks.len() + usize::from(self.is_compared());
+        let judged = judgements.len() >= stage.gate.checks.len() + usize::from(self.is_judged());
         if !judged {
             waiting.push("the metrics to be read".into());
         }
@@ -53,6 +53,6 @@ impl Machine {
     }
 
     pub(super) fn has_gate(&self, stage: &Stage) -> bool {
-        stage.gate != Gate::default() || self.is_compared()
+        stage.gate != Gate::default() || self.is_judged()
     }
 }

@@ -12,22 +12,37 @@ use crate::engine::event::{Event, Reason};
 use crate::model::FleetId;
 use crate::provider::Window;
 
-/// What is to be measured and judged now.
-#[derive(Debug, Clone, PartialEq)]
-pub(in crate::engine) struct Judging<'a> {
+/// How a stage is judged.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::engine) struct Judged<'a> {
     pub(in crate::engine) analysis: &'a Analysis,
     /// The fleet that the new one is compared with, while both have traffic.
     pub(in crate::engine) beside: Option<&'a FleetId>,
+    /// Whether the stage has to pass; otherwise only hard stops hold.
+    pub(in crate::engine) is_whole: bool,
+}
+
+/// What is to be measured and judged now.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::engine) struct Judging<'a> {
+    pub(in crate::engine) stage: Judged<'a>,
     /// The number of the first interval that lies after the beginning as a whole.
     first: u64,
     /// The number of the first interval that is not over yet.
     end: u64,
 }
 
+impl Judged<'_> {
+    /// What is known, judged as the stage is.
+    pub(in crate::engine) fn judge(&self, evidence: &Evidence) -> Judgement {
+        if self.is_whole { self.analysis.judge(evidence) } else { self.analysis.hard_stop(evidence) }
+    }
+}
+
 impl Judging<'_> {
-    /// The intervals that are over and were not counted.
-    pub(in crate::engine) fn due(&self, evidence: &Evidence) -> Range<u64> {
-        self.first.max(evidence.next())..self.end
+    /// The intervals that are over and were not counted for a metric.
+    pub(in crate::engine) fn due(&self, evidence: &Evidence, metric: usize) -> Range<u64> {
+        self.first.max(evidence.next_of(metric))..self.end
     }
 
     /// Whether all intervals that are over were counted.
@@ -35,15 +50,26 @@ impl Judging<'_> {
         evidence.next() >= self.end
     }
 
+    /// Whether some intervals that are over are still to be counted.
+    pub(in crate::engine) fn is_behind(&self, evidence: &Evidence) -> bool {
+        self.first.max(evidence.next()) < self.end
+    }
+
+    /// Until when intervals were counted, if that is still to come: by a driver whose clock was ahead.
+    pub(in crate::engine) fn counted_ahead_until(&self, evidence: &Evidence) -> Option<Timestamp> {
+        // One interval is within what clocks differ by.
+        (evidence.next() > self.end.saturating_add(1)).then(|| self.window(evidence.next()).from)
+    }
+
     /// How many intervals of the stage were counted.
     pub(in crate::engine) fn counted(&self, evidence: &Evidence) -> u64 {
-        evidence.next().saturating_sub(self.first)
+        evidence.latest().saturating_sub(self.first)
     }
 
     /// When an interval was. They are numbered from the epoch, whoever counts them.
     pub(in crate::engine) fn window(&self, interval: u64) -> Window {
         let at = |number: u64| {
-            let since = nanoseconds(self.analysis.interval).saturating_mul(i128::from(number));
+            let since = nanoseconds(self.stage.analysis.interval).saturating_mul(i128::from(number));
             Timestamp::from_nanosecond(since).unwrap_or(Timestamp::MAX)
         };
         Window { from: at(interval), to: at(interval + 1) }
@@ -51,17 +77,19 @@ impl Judging<'_> {
 }
 
 impl Machine {
-    /// How the current stage is judged, if it is: while both releases have traffic, and by hard stops alone after that.
-    pub(super) fn analysis(&self) -> Option<(&Analysis, Option<&FleetId>)> {
+    /// How the current stage is judged, if it is: as a whole while there is all that it takes, and by hard stops alone after that.
+    pub(super) fn analysis(&self) -> Option<Judged<'_>> {
         let Course::Forward { stage } = self.course else { return None };
         let analysis = self.plan.analysis.as_ref().filter(|_| !self.skips_gates())?;
         let beside = self.plan.compared_with().filter(|_| self.plan.is_shared(stage));
-        (beside.is_some() || analysis.has_hard_stop() && stage == self.plan.full_stage()).then_some((analysis, beside))
+        let is_whole = beside.is_some() || self.plan.judges_alone(stage);
+        let stops = analysis.has_hard_stop() && stage == self.plan.full_stage();
+        (is_whole || stops).then_some(Judged { analysis, beside, is_whole })
     }
 
-    /// Whether the current stage compares both releases.
-    pub(super) fn is_compared(&self) -> bool {
-        self.analysis().is_some_and(|(_, beside)| beside.is_some())
+    /// Whether the current stage has to pass its analysis.
+    pub(super) fn is_judged(&self) -> bool {
+        self.analysis().is_some_and(|judged| judged.is_whole)
     }
 
     /// How many instances of the new release may crash, where that is limited.
@@ -75,16 +103,17 @@ impl Machine {
 
     /// What is to be judged now, if anything is.
     pub(in crate::engine) fn judging(&self, now: Timestamp) -> Option<Judging<'_>> {
-        let (analysis, beside) = self.analysis().filter(|_| !self.is_blamed())?;
+        let stage = self.analysis().filter(|_| !self.is_blamed())?;
+        let analysis = stage.analysis;
         let number = |at: Timestamp| at.as_nanosecond().max(0) / nanoseconds(analysis.interval).max(1);
         let ended = now.checked_sub(analysis.delay).unwrap_or(Timestamp::UNIX_EPOCH);
         let first = u64::try_from(number(self.judged_from?) + 1).unwrap_or(u64::MAX);
-        Some(Judging { analysis, beside, first, end: u64::try_from(number(ended)).unwrap_or(0) })
+        Some(Judging { stage, first, end: u64::try_from(number(ended)).unwrap_or(0) })
     }
 
-    /// When the current stage should have been judged, if it was reached. It tells the stages apart.
-    pub(in crate::engine) fn judged_by(&self) -> Option<Timestamp> {
-        self.judged_by
+    /// Since when the current stage is judged, or the one before until its goal is reached. It tells apart what is counted for each.
+    pub(in crate::engine) fn judged_from(&self) -> Option<Timestamp> {
+        self.judged_from
     }
 
     /// What is known of the new release, as far as it is in the journal.
@@ -93,7 +122,7 @@ impl Machine {
     }
 
     pub(super) fn begin_judging(&mut self, at: Timestamp) {
-        let Some(deadline) = self.analysis().map(|(analysis, _)| analysis.deadline) else { return };
+        let Some(deadline) = self.analysis().map(|judged| judged.analysis.deadline) else { return };
         if self.judged_by.is_none() {
             (self.judged_from, self.judged_by) = (Some(at), Some(later(at, deadline)));
             self.evidence.begin_stage();
@@ -103,7 +132,7 @@ impl Machine {
     /// Takes what is known into account.
     pub(super) fn judged(&mut self, evidence: &Evidence) {
         self.evidence = evidence.clone();
-        let judged = self.analysis().map(|(analysis, _)| analysis.judge(evidence));
+        let judged = self.analysis().map(|stage| stage.judge(evidence));
         self.passed |= matches!(judged, Some(Judgement::Pass { .. }));
     }
 
@@ -123,8 +152,8 @@ impl Machine {
     /// The way back from a stage that could not be judged by its deadline, where that is asked for. `missing` is what all that was
     /// measured lacks; what could not be measured, or not yet, is no reason.
     pub(in crate::engine) fn give_up(&self, now: Timestamp, missing: &str) -> Vec<Event> {
-        let goes_back = self.analysis().is_some_and(|(analysis, _)| analysis.at_deadline == AtDeadline::GoBack);
-        let waits = self.stopped.is_some() || self.passed || !self.is_compared() || !self.is_judged_late(now);
+        let goes_back = self.analysis().is_some_and(|judged| judged.analysis.at_deadline == AtDeadline::GoBack);
+        let waits = self.stopped.is_some() || self.passed || !self.is_judged() || !self.is_judged_late(now);
         if !goes_back || waits {
             return Vec::new();
         }
