@@ -129,6 +129,20 @@ async fn short_intervals_are_kept_up_with_at_a_slow_pace() {
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_source_that_is_later_than_the_delay_is_refused_and_told_what_to_set() {
+    for (late, delay) in [(25, "40s"), (60, "1m 20s"), (170, "5m")] {
+        let (stand, _) = stand(Duration::from_secs(late)).await;
+        let log = stand.cloud.log();
+        let refused = stand.engine.start(stand.spec("2", judged([errors()]))).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("set the analysis' delay to {delay}")), "{late}: {refused}");
+        assert_eq!(stand.cloud.log(), log);
+    }
+    let (stand, _) = stand(minutes(1)).await;
+    let patient = strategy(Analysis::of([errors()]).delay(Duration::from_secs(80)));
+    assert_eq!(outcome(&stand.start("2", patient).await).await, Outcome::Promoted);
+}
+
 /// A clock that is set wrong on the way.
 #[derive(Debug)]
 struct Wrong(SimCloud, Arc<AtomicBool>);
