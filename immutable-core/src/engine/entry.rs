@@ -57,13 +57,25 @@ mod tests {
         Entry { seq, epoch: 1, nonce: Nonce::new(seq), at: Timestamp::UNIX_EPOCH, body }
     }
 
+    fn fixture(text: &'static str) -> (Vec<&'static str>, Vec<Entry>) {
+        let lines: Vec<&str> = text.lines().collect();
+        let entries =
+            lines.iter().zip(1..).map(|(line, seq)| entry(seq, serde_json::from_str(line).unwrap())).collect();
+        (lines, entries)
+    }
+
+    fn assert_still_written_so(entries: &[Entry]) {
+        let service: ServiceName = "web".parse().unwrap();
+        for entry in entries {
+            assert_eq!(body(&events(&service, entry.clone()).unwrap()), entry.body, "entry {}", entry.seq);
+        }
+    }
+
     /// Written by version 1 and never changed: every later program must read it, and make the same of it.
     #[test]
     fn entries_of_the_first_version_are_read_for_ever() {
         let service: ServiceName = "web".parse().unwrap();
-        let lines: Vec<&str> = include_str!("fixtures/v1.jsonl").lines().collect();
-        let entries = lines.iter().zip(1..).map(|(line, seq)| entry(seq, serde_json::from_str(line).unwrap()));
-        let entries: Vec<Entry> = entries.collect();
+        let (lines, entries) = fixture(include_str!("fixtures/v1.jsonl"));
         let kinds = [
             "started",
             "stage_entered",
@@ -88,13 +100,28 @@ mod tests {
         for kind in kinds {
             assert!(lines.iter().any(|line| line.contains(&format!("\"event\":\"{kind}\""))), "no event {kind}");
         }
-        let written: Vec<Value> = entries.iter().map(|entry| entry.body.clone()).collect();
-        let again: Vec<Value> = entries.iter().map(|entry| body(&events(&service, entry.clone()).unwrap())).collect();
-        assert_eq!(again, written, "it is still written so");
+        assert_still_written_so(&entries);
         let history = History::read(&service, entries).unwrap();
         let machine = Machine::replay(history.last_rollout().to_vec()).unwrap();
         assert_eq!((history.proven().len(), history.failed().len()), (1, 1));
         assert!(matches!(machine.outcome(), Some(Outcome::RolledBack { .. })), "{:?}", machine.outcome());
+    }
+
+    /// The same for rollouts that were judged: by comparison and by a bound, and by a threshold.
+    #[test]
+    fn evidence_of_the_first_version_is_read_for_ever() {
+        let service: ServiceName = "web".parse().unwrap();
+        let (lines, entries) = fixture(include_str!("fixtures/v1_judged.jsonl"));
+        for form in
+            ["\"event\":\"judged\"", "\"why\":\"not_judged\"", "\"at_most\":", "\"hard_stop\":", "\"threshold\":{"]
+        {
+            assert!(lines.iter().any(|line| line.contains(form)), "no {form}");
+        }
+        assert_still_written_so(&entries);
+        let history = History::read(&service, entries).unwrap();
+        let machine = Machine::replay(history.last_rollout().to_vec()).unwrap();
+        assert!(matches!(machine.outcome(), Some(Outcome::Promoted)), "{:?}", machine.outcome());
+        assert!(machine.evidence().next() > 0);
     }
 
     #[test]
