@@ -1,8 +1,10 @@
 //! A plan whose service becomes larger or smaller on the way, because somebody else scales it.
 
+use super::compile::Compiler;
 use super::{Plan, Stage};
 use crate::decide::{Budget, FleetGoal, Goal};
-use crate::model::FleetId;
+use crate::model::{FleetId, Weight};
+use crate::provider::SwitchKind;
 
 /// What somebody else made of a fleet, and how many instances the service needs since.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +18,8 @@ pub(crate) struct Resize<'a> {
 
 impl Plan {
     /// This plan after a fleet was scaled. The new fleet becomes as large as its share needs, and no smaller than planned because
-    /// somebody else made it so; the old one stays as large as it is now. The surge becomes larger where both together would have no
-    /// room.
+    /// somebody else made it so; its baseline remains like it, as far as there is room; the old one stays as large as it is now. The
+    /// surge becomes larger where new and old together would have no room.
     pub(crate) fn resized(mut self, change: &Resize<'_>) -> Self {
         let before = self.budget;
         let desired = change.desired.max(1);
@@ -40,29 +42,53 @@ impl Plan {
     }
 
     fn resize_stage(&self, stage: &mut Stage, before: u32, change: &Resize<'_>, is_current: bool) {
-        let Budget { desired, .. } = self.budget;
-        let mut room = self.budget.ceiling();
+        let mut room = u32::try_from(self.budget.ceiling()).unwrap_or(u32::MAX);
+        let made = |part: &FleetGoal| (is_current && part.fleet == *change.fleet).then_some(change.size);
+        let least = |part: &FleetGoal| self.budget.needed(part.weight).max(made(part).unwrap_or(0));
+        let is_old = |part: &&FleetGoal| part.fleet != self.target && self.baseline.as_ref() != Some(&part.fleet);
+        // What is left of it carries its share, whatever the two that are compared would like to have.
+        let old: u32 = stage.goal.fleets().iter().filter(is_old).map(least).fold(0, u32::saturating_add);
+        let mut canary = (0, Weight::NONE);
         let parts = stage.goal.fleets().iter().map(|part| {
-            let needed = self.budget.needed(part.weight);
-            let is_scaled = part.fleet == *change.fleet;
-            let size = if part.size == 0 {
-                0
-            } else if part.fleet == self.target {
-                let planned = if part.size >= before { desired } else { part.size.max(needed).min(desired) };
+            let size = if part.fleet == self.target {
+                let beside = self.as_large_as_the_baseline(&stage.goal, room.saturating_sub(old), made);
                 // Never fewer than are to be proven.
-                if is_scaled && is_current { planned.max(change.size) } else { planned }
-            } else if is_scaled && is_current {
-                change.size.max(needed)
+                self.planned_size(part, before).max(made(part).unwrap_or(0)).max(beside)
+            } else if self.baseline.as_ref() == Some(&part.fleet) {
+                Compiler::baseline_size(canary, part.weight).min(room.saturating_sub(old)).max(least(part))
             } else {
-                let size = if is_scaled { change.size } else { part.size };
-                size.min(u32::try_from(room).unwrap_or(u32::MAX)).max(needed)
+                let size = if part.fleet == *change.fleet { change.size } else { part.size };
+                size.min(room).max(least(part))
             };
-            room = room.saturating_sub(size as usize);
+            if part.fleet == self.target {
+                canary = (size, part.weight);
+            }
+            room = room.saturating_sub(size);
             FleetGoal { size, ..part.clone() }
         });
         // A part keeps its weight, and with a weight it keeps an instance: it remains a goal.
         if let Ok(goal) = Goal::new(parts.collect::<Vec<_>>()) {
             stage.goal = goal;
         }
+    }
+
+    /// As many instances of the new release as its share needs, and no more than all.
+    fn planned_size(&self, part: &FleetGoal, before: u32) -> u32 {
+        let Budget { desired, .. } = self.budget;
+        if part.size >= before { desired } else { part.size.max(self.budget.needed(part.weight)).min(desired) }
+    }
+
+    /// How large the canary has to be to be like a baseline that somebody else made larger, as far as both have room.
+    ///
+    /// Ending what was started would go on for ever, and a baseline with less load on each instance looks better than it is. Where the
+    /// members are the weights, each has as much load whatever their number, and a larger canary would have more traffic than planned.
+    fn as_large_as_the_baseline(&self, goal: &Goal, room: u32, made: impl Fn(&FleetGoal) -> Option<u32>) -> u32 {
+        let part = |fleet: &FleetId| goal.fleet(fleet);
+        let pair = part(&self.target).zip(self.baseline.as_ref().and_then(part));
+        let Some((canary, baseline)) = pair.filter(|_| self.switch != SwitchKind::Membership) else { return 0 };
+        let Some(size) = made(baseline) else { return 0 };
+        // Rounded down: a baseline beside it is just as large as it was made.
+        let like = u64::from(size) * u64::from(canary.weight.points()) / u64::from(baseline.weight.points().max(1));
+        u32::try_from(like).unwrap_or(u32::MAX).min(room.saturating_sub(size)).min(self.budget.desired)
     }
 }

@@ -12,6 +12,7 @@ mod damping;
 mod freezing;
 mod harness;
 mod images;
+mod judged_fleets;
 mod judging;
 mod lagging;
 mod landing;

@@ -15,6 +15,9 @@ impl Machine {
     /// The fleet with the most traffic says how many instances all of the traffic needs. A fleet that was made smaller may just have
     /// lost traffic to the other: less is needed only when all that have traffic together are fewer. A fleet without traffic says
     /// nothing.
+    ///
+    /// A baseline is followed like the others: whoever scales all fleets scales it, too, and a stage with more instances than it
+    /// should have is never reached.
     pub(in crate::engine) fn follow(
         &self,
         now: Timestamp,
@@ -23,7 +26,7 @@ impl Machine {
         split: &Split,
     ) -> Vec<Event> {
         let plan = &self.plan;
-        let ours = [Some(&plan.target), plan.replaces.as_ref()];
+        let ours = [Some(&plan.target), plan.replaces.as_ref(), plan.baseline.as_ref()];
         if self.outcome.is_some() || !ours.contains(&Some(&scaled.fleet)) {
             return Vec::new();
         }

@@ -1,0 +1,79 @@
+//! What others do to the fleets of a canary that is judged beside a baseline.
+
+use std::time::Duration;
+
+use immutable_core::analysis::{Analysis, Compared};
+use immutable_core::engine::{Event, Outcome, Rollout};
+use immutable_core::model::{FleetId, Weight};
+use immutable_core::plan::{Amount, StageSpec, Strategy};
+use immutable_core::provider::{OpContext, SwitchKind};
+use immutable_core::testkit::SimOptions;
+
+use super::harness::{Stand, events, outcome, service, switches, until, until_waiting};
+
+pub(crate) fn analysis() -> Analysis {
+    Analysis::of([Compared::new("errors".parse().unwrap())]).minimum_instances(1)
+}
+
+/// A canary of one instance beside four old ones, or in the place of one of five.
+fn canary(switch: SwitchKind) -> Strategy {
+    let points = if switch == SwitchKind::Membership { 2_000 } else { 1_000 };
+    let step = StageSpec::new("one", Weight::basis_points(points).unwrap()).size(Amount::Count(1));
+    Strategy::canary([step]).analysis(analysis())
+}
+
+fn live(stand: &Stand, fleet: &FleetId) -> usize {
+    stand.cloud.instances().iter().filter(|instance| instance.fleet == *fleet).count()
+}
+
+async fn resizes(rollout: &Rollout) -> Vec<(FleetId, u32)> {
+    let resize = |event| if let Event::Resized { fleet, desired, .. } = event { Some((fleet, desired)) } else { None };
+    events(rollout).await.into_iter().filter_map(resize).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_baseline_grows_with_the_canary_that_somebody_else_scales() {
+    for switch in switches() {
+        let stand = Stand::serving(switch, 4).await;
+        let rollout = stand.start("2", canary(switch)).await;
+        let (canary, baseline) = (stand.fleet("2"), rollout.plan().baseline.clone().unwrap());
+        until_waiting(&rollout, "errors: ").await;
+        stand.cloud.scale(&canary, 2);
+        until("as large", &rollout, || live(&stand, &baseline) == 2).await;
+        assert_eq!(live(&stand, &canary), 2, "{switch:?}");
+        assert_eq!(outcome(&rollout).await, Outcome::Promoted, "{switch:?}");
+        assert_eq!(resizes(&rollout).await, [(canary, 4)], "{switch:?}");
+        stand.assert_within_budget(&rollout, "grown");
+        stand.assert_drained(SimOptions::default().drain_for, "grown");
+        stand.assert_only("2", 4, "grown").await;
+    }
+}
+
+/// An autoscaler that keeps two instances of whatever there is, zone by zone.
+#[tokio::test(start_paused = true)]
+async fn an_autoscaler_that_wants_more_of_a_baseline_is_not_fought() {
+    for switch in switches() {
+        let stand = Stand::serving(switch, 4).await;
+        let rollout = stand.start("2", canary(switch)).await;
+        let (canary, baseline) = (stand.fleet("2"), rollout.plan().baseline.clone().unwrap());
+        until_waiting(&rollout, "errors: ").await;
+        let mut corrections = 0;
+        while rollout.status().outcome.is_none() {
+            let context = OpContext::standalone("test");
+            let state = stand.cloud.platform().fleets.observe(&context, &service()).await.unwrap();
+            let wanted = state.fleets.iter().find(|fleet| fleet.id == baseline).and_then(|fleet| fleet.wanted);
+            if wanted == Some(1) {
+                stand.cloud.scale(&baseline, 2);
+                corrections += 1;
+            }
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            if switch != SwitchKind::Membership && live(&stand, &baseline) == 2 {
+                until("as large", &rollout, || live(&stand, &canary) >= 2).await;
+            }
+        }
+        assert_eq!((outcome(&rollout).await, corrections), (Outcome::Promoted, 1), "{switch:?}");
+        assert_eq!(resizes(&rollout).await, [(baseline, 4)], "{switch:?}");
+        stand.assert_within_budget(&rollout, "followed");
+        stand.assert_only("2", 4, "followed").await;
+    }
+}
