@@ -74,6 +74,7 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         let problem = "no stage shares the traffic of both releases, so there is nothing to compare; add one, such as 5 %, a hard_stop, or at_most for each metric";
         return Err(PlanError::Analysis { problem: problem.into() });
     }
+    let stages = plain.behind_those_that_leave(stages, facts, baseline.as_ref(), previous.as_ref());
     Ok(Plan {
         service: spec.service.clone(),
         route: spec.route.clone(),

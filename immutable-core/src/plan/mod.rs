@@ -4,6 +4,7 @@ mod amount;
 mod baseline;
 mod compile;
 mod error;
+mod make_way;
 mod resize;
 mod strategy;
 #[cfg(test)]

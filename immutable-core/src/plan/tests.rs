@@ -1,6 +1,7 @@
 //! Strategies against facts: what plans come out, and which are refused in which words.
 
 mod baseline;
+mod make_way;
 mod resize;
 
 use std::time::Duration;

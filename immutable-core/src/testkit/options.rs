@@ -27,6 +27,8 @@ pub struct SimOptions {
     pub call_latency: Duration,
     /// How the switch shares traffic.
     pub switch: SwitchKind,
+    /// The most fleets that it lets have traffic at once; `None`: no limit.
+    pub max_fleets: Option<u32>,
     /// How many requests arrive at each open route.
     pub requests_per_second: u32,
     /// What goes wrong by itself.
@@ -46,6 +48,7 @@ impl Default for SimOptions {
             build_for: Duration::ZERO,
             call_latency: Duration::from_millis(50),
             switch: SwitchKind::Weighted { step },
+            max_fleets: None,
             requests_per_second: 100,
             faults: Faults::default(),
         }

@@ -1,6 +1,6 @@
 //! Moving simulated traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,11 +76,8 @@ impl Route {
 #[async_trait]
 impl TrafficSwitch for SimCloud {
     fn capabilities(&self) -> TrafficCapabilities {
-        TrafficCapabilities {
-            kind: self.with(|state| state.options.switch),
-            max_fleets: None,
-            version_check: VersionCheck::WithTheChange,
-        }
+        let (kind, max_fleets) = self.with(|state| (state.options.switch, state.options.max_fleets));
+        TrafficCapabilities { kind, max_fleets, version_check: VersionCheck::WithTheChange }
     }
 
     async fn observe(&self, cx: &OpContext, route: &RouteId) -> Result<TrafficState, ProviderError> {
@@ -160,6 +157,14 @@ impl State {
                 let message = format!("weight {weight} of fleet {fleet}: must be a multiple of {step}");
                 return refuse(ErrorKind::InvalidRequest, message);
             }
+        }
+        let with_traffic: BTreeSet<&FleetId> = match self.options.switch {
+            SwitchKind::Weighted { .. } => assignment.split.iter().map(|(fleet, _)| fleet).collect(),
+            SwitchKind::Membership => assignment.members.iter().map(|member| &member.fleet).collect(),
+        };
+        if let Some(limit) = self.options.max_fleets.filter(|limit| with_traffic.len() > *limit as usize) {
+            let message = format!("{} fleets with traffic: at most {limit} at once", with_traffic.len());
+            return refuse(ErrorKind::InvalidRequest, message);
         }
         for target in &assignment.members {
             let Some(machine) = self.machines.get(&target.instance) else {

@@ -9,7 +9,7 @@ use immutable_core::plan::{Amount, StageSpec, Strategy};
 use immutable_core::provider::{OpContext, SwitchKind};
 use immutable_core::testkit::SimOptions;
 
-use super::harness::{Stand, events, outcome, service, switches, until, until_waiting};
+use super::harness::{Stand, events, outcome, service, switches, until, until_event, until_waiting};
 
 pub(crate) fn analysis() -> Analysis {
     Analysis::of([Compared::new("errors".parse().unwrap())]).minimum_instances(1)
@@ -75,5 +75,36 @@ async fn an_autoscaler_that_wants_more_of_a_baseline_is_not_fought() {
         assert_eq!(resizes(&rollout).await, [(baseline, 4)], "{switch:?}");
         stand.assert_within_budget(&rollout, "followed");
         stand.assert_only("2", 4, "followed").await;
+    }
+}
+
+/// On a switch that can do just as many fleets as one rollout needs: what was superseded leaves before anything new comes in.
+#[tokio::test(start_paused = true)]
+async fn superseding_never_asks_for_more_fleets_with_traffic_than_the_switch_can_do() {
+    let judged = || Strategy::canary([StageSpec::percent(30).unwrap()]).analysis(analysis());
+    let plain = |percent| Strategy::canary([StageSpec::percent(percent).unwrap()]);
+    // A canary on a switch by membership has the share that its members make.
+    let (weighted, both) = (&switches()[..1], &switches()[..]);
+    let cases = [
+        (3, judged(), judged(), weighted),
+        (3, judged(), Strategy::rolling(), weighted),
+        (2, plain(30), plain(50), weighted),
+        (2, Strategy::rolling(), Strategy::rolling(), both),
+        (2, Strategy::rolling(), Strategy::blue_green(), both),
+    ];
+    for (max_fleets, second, third, switches) in cases {
+        for (switch, count) in switches.iter().flat_map(|switch| [1, 4, 6, 8, 11].map(|count| (*switch, count))) {
+            let note = format!("{max_fleets} of {switch:?}: {third:?} for {second:?} after {count} events");
+            let stand = Stand::with(SimOptions { switch, max_fleets: Some(max_fleets), ..SimOptions::default() });
+            stand.install(10).await;
+            let before = stand.start("2", second.clone()).await;
+            if !until_event(&before, count).await || before.status().outcome.is_some() {
+                break;
+            }
+            let rollout = stand.engine.supersede(stand.spec("3", third.clone())).await.unwrap();
+            assert_eq!(outcome(&rollout).await, Outcome::Promoted, "{note}\n{}", stand.cloud.log().join("\n"));
+            assert!(stand.cloud.least_serving().unwrap() >= 10, "{note}");
+            stand.assert_only("3", 10, &note).await;
+        }
     }
 }
