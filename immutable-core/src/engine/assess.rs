@@ -147,7 +147,7 @@ impl Assessor {
         self.instances.values_mut().for_each(|known| known.probing = false);
     }
 
-    /// How many instances of a fleet died or were not ready in time, since this driver began.
+    /// How many instances of a fleet died or were not ready in time, since this driver began, or since the environment was at fault.
     pub(super) fn crashes(&self, fleet: &FleetId) -> u32 {
         self.crashes.get(fleet).copied().unwrap_or(0)
     }
@@ -223,6 +223,7 @@ impl Assessor {
     fn fleet(&mut self, look: &mut Look<'_>, fleet: &ObservedFleet, members: &HashMap<&InstanceId, Said>) -> FleetView {
         let image = look.machine.plan().release_of(&fleet.id).map(|release| release.image().fingerprint);
         let failures = self.failures.entry(fleet.id.clone()).or_default();
+        let crashes = self.crashes.entry(fleet.id.clone()).or_default();
         let mut instances = Vec::with_capacity(fleet.instances.len());
         for instance in &fleet.instances {
             let known = self.instances.entry(instance.id.clone()).or_insert_with(|| Known {
@@ -246,21 +247,19 @@ impl Assessor {
             if (view.dead || view.replace) && !drifted {
                 failures.last = known.fate(instance, view.dead);
             }
-            if view.replace
-                && !drifted
-                && (view.dead || !known.was_proven)
-                && !known.crashed
-                && !look.machine.is_blamed()
-                && view.phase != Phase::Ending
-            {
-                known.crashed = true;
-                *self.crashes.entry(fleet.id.clone()).or_default() += 1;
+            let died = view.replace && !drifted && (view.dead || !known.was_proven) && view.phase != Phase::Ending;
+            if died && !std::mem::replace(&mut known.crashed, true) {
+                *crashes += 1;
             }
             if view.replace && !drifted && !known.was_proven && !known.failed && view.phase != Phase::Ending {
                 known.failed = true;
                 failures.failed(look.now);
             }
             instances.push(view);
+        }
+        // Who died with the environment, and what was seen just before it was known to be at fault, says nothing.
+        if look.machine.is_blamed() {
+            *crashes = 0;
         }
         let hold_growth = failures.retry_at.is_some_and(|at| at > look.now);
         if hold_growth {

@@ -13,6 +13,7 @@ mod freezing;
 mod harness;
 mod images;
 mod judged_fleets;
+mod judged_time;
 mod judging;
 mod lagging;
 mod landing;
