@@ -268,7 +268,9 @@ impl Machine {
 
     fn forward(&self, now: Timestamp, world: &World, judgements: &[Judgement], index: usize) -> Step {
         let stage = &self.plan.stages[index];
-        if self.promoting && index < self.plan.full_stage() {
+        // What has to leave first leaves first, whoever is in a hurry.
+        let makes_way = stage.goal.fleet(&self.plan.target).is_none();
+        if self.promoting && index < self.plan.full_stage() && !makes_way {
             return self.advance(now, index);
         }
         let failed = judgements.iter().find(|judgement| matches!(judgement, Judgement::Fail { .. }));

@@ -62,6 +62,7 @@ async fn instances_of_the_old_release_that_crash_do_not_count() {
     let baseline = rollout.plan().baseline.clone().unwrap();
     for _ in 0..5 {
         kill_one(&stand, &rollout, "1").await;
+        assert_eq!(rollout.status().going_back, None);
         let beside = stand.cloud.instances().into_iter().find(|instance| instance.fleet == baseline);
         assert!(stand.cloud.kill(&beside.unwrap().id));
         tokio::time::sleep(minutes(2)).await;
