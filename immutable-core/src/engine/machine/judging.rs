@@ -136,11 +136,11 @@ impl Machine {
         self.passed |= matches!(judged, Some(Judgement::Pass { .. }));
     }
 
-    /// After the environment was at fault, what was measured until now says nothing about the release.
+    /// After the environment was at fault, what was measured until now says nothing about the release: neither for it nor against it.
     pub(super) fn judge_anew(&mut self, at: Timestamp) {
         if self.judged_by.is_some() {
             (self.judged_from, self.passed) = (Some(at), false);
-            self.evidence.begin_stage();
+            self.evidence = Evidence::default();
         }
     }
 
