@@ -59,8 +59,9 @@ impl Analysis {
 
     /// What a metric lacks for a pass.
     fn missing(&self, compared: &Compared, known: &Known) -> Option<String> {
-        let metric = &compared.metric;
-        if is_suspicious(known.events) {
+        let (metric, needed) = (&compared.metric, -self.beta.ln());
+        // What is acceptable whatever the baseline is need not look as good as that.
+        if is_suspicious(known.events) && known.calm.log(compared.acceptable) < needed {
             return Some(format!("{}; looks worse, and is not proven to be", in_words(compared, known)));
         }
         let measured = self.interval.saturating_mul(u32::try_from(known.intervals).unwrap_or(u32::MAX));
@@ -70,7 +71,7 @@ impl Analysis {
         if known.is_share && known.canary.whole < self.minimum_requests {
             return Some(format!("{metric}: {} of {} requests", known.canary.whole, self.minimum_requests));
         }
-        let (log, needed) = (known.log_good(compared), -self.beta.ln());
+        let log = known.log_good(compared);
         if log >= needed {
             return None;
         }

@@ -143,11 +143,24 @@ fn a_hard_stop_asks_for_its_time_and_nothing_else() {
 /// A hundred errors in one interval are suspicious; they are one event for all that is known, and not a proof.
 #[test]
 fn a_suspicion_keeps_from_passing_and_never_fails() {
-    let judge = analysis(errors().acceptable(0.5), 10);
-    let burst = |at: u64| Pair { canary: share(if at == 0 { 100 } else { 0 }, 1_000), baseline: share(0, 1_000) };
-    let evidence = counted(&judge, (0..400).map(|at| (at, burst(at))));
+    let judge = analysis(errors().acceptable(0.0), 10);
+    let burst = |at: u64| Pair { canary: share(if at == 0 { 100 } else { 2 }, 1_000), baseline: share(2, 1_000) };
+    let evidence = counted(&judge, (0..150).map(|at| (at, burst(at))));
     let Judgement::NotEnoughData { evidence } = judge.judge(&evidence) else { panic!("{:?}", judge.judge(&evidence)) };
     assert!(evidence.contains("looks worse"), "{evidence}");
-    let calm = counted(&judge, (1..400).map(|at| (at, burst(at))));
+    let calm = counted(&judge, (1..150).map(|at| (at, burst(at))));
     assert!(matches!(judge.judge(&calm), Judgement::Pass { .. }));
+}
+
+/// A few errors at the beginning of a service that has none.
+#[test]
+fn what_is_acceptable_passes_whatever_it_looks_like_beside_the_baseline() {
+    let blip = |at: u64| Pair { canary: share(if at == 0 { 12 } else { 0 }, 1_000), baseline: share(0, 1_000) };
+    let judged = |acceptable, intervals| {
+        let judge = analysis(errors().acceptable(acceptable), 10);
+        judge.judge(&counted(&judge, (0..intervals).map(|at| (at, blip(at)))))
+    };
+    assert!(matches!(judged(0.001, 10), Judgement::NotEnoughData { .. }));
+    assert!(matches!(judged(0.001, 60), Judgement::Pass { .. }), "{:?}", judged(0.001, 60));
+    assert!(matches!(judged(0.0001, 60), Judgement::NotEnoughData { .. }), "that may be more than is acceptable");
 }
