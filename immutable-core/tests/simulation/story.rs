@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use immutable_core::analysis::Judgement;
+use immutable_core::analysis::{Analysis, Judgement};
 use immutable_core::decide::Budget;
 use immutable_core::engine::{Event, Outcome};
 use immutable_core::journal::Entry;
@@ -222,8 +222,11 @@ impl Told {
         measured: &[Measured],
     ) -> Option<String> {
         let analysis = self.plan.analysis.as_ref()?;
-        let weight = self.plan.stages[stage].goal.split().weight(&self.plan.target);
-        if weight.is_none() || weight == Weight::FULL || self.plan.compared_with().is_none() {
+        let weight = |stage: usize| self.plan.stages[stage].goal.split().weight(&self.plan.target);
+        let is_compared = weight(stage) != Weight::FULL && self.plan.compared_with().is_some();
+        let is_new = self.plan.replaces.as_ref() != Some(&self.plan.target);
+        let is_bounded = has_bound(analysis) && is_new && (0..stage).all(|before| weight(before) != Weight::FULL);
+        if weight(stage).is_none() || !is_compared && !is_bounded {
             return None;
         }
         let Some(since) = since else { return Some("a stage that was never reached".into()) };
@@ -242,6 +245,11 @@ impl Told {
         let requests: u64 = windows.values().sum();
         (requests < LEAST_REQUESTS).then(|| format!("{requests} requests"))
     }
+}
+
+/// Whether the one metric of an analysis is compared with a fixed bound, and so with nobody.
+fn has_bound(analysis: &Analysis) -> bool {
+    serde_json::to_value(analysis).unwrap()["metrics"][0]["at_most"].is_number()
 }
 
 fn is_stage(event: &Event) -> bool {
