@@ -47,7 +47,9 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
     let limits = spec.strategy.limits.clone();
     check_limits(&spec.strategy, &budget)?;
     let serves = !facts.split.weight(&target).is_none();
-    let replaces = old.clone().or_else(|| serves.then(|| target.clone()));
+    // To take the place of a rollout with what that one replaces is a way back: there is nothing else to go back to.
+    let returns = facts.superseded.is_some_and(|plan| plan.replaces.as_ref() == Some(&target));
+    let replaces = old.clone().or_else(|| (serves || returns).then(|| target.clone()));
     let previous = replaces.as_ref().and_then(|fleet| {
         facts.proven.iter().find(|release| FleetId::of(&spec.service, &release.id()) == *fleet).cloned()
     });

@@ -1,11 +1,12 @@
 //! A rollout that takes the place of another: V1, V2, V3.
 
 use immutable_core::engine::{Engine, Outcome, StartError};
+use immutable_core::model::{Release, Weight};
 use immutable_core::plan::Strategy;
 use immutable_core::testkit::Behaviour;
 use jiff::Timestamp;
 
-use super::harness::{Stand, minutes, outcome, service, strategies, switches, until_event};
+use super::harness::{Stand, minutes, outcome, service, strategies, switches, until, until_event};
 
 fn other_engine(stand: &Stand) -> Engine {
     Engine::builder(stand.cloud.platform()).journal(stand.journal.clone()).clock(stand.cloud.clock()).build()
@@ -25,11 +26,7 @@ async fn release_3_takes_the_place_of_2_wherever_that_is() {
                 }
                 let third = stand.engine.supersede(stand.spec("3", Strategy::rolling())).await.unwrap();
                 assert_eq!(outcome(&second).await, Outcome::Superseded { by: third.id() }, "{note}");
-                assert_eq!(
-                    third.plan().previous.as_ref().map(immutable_core::model::Release::id),
-                    Some(stand.id("1")),
-                    "{note}"
-                );
+                assert_eq!(third.plan().previous.as_ref().map(Release::id), Some(stand.id("1")), "{note}");
                 assert_eq!(
                     outcome(&third).await,
                     Outcome::Promoted,
@@ -44,7 +41,7 @@ async fn release_3_takes_the_place_of_2_wherever_that_is() {
                 );
                 stand.assert_only("3", 3, &note).await;
                 let history = stand.engine.history(&service()).await.unwrap();
-                let proven: Vec<_> = history.proven().iter().map(immutable_core::model::Release::id).collect();
+                let proven: Vec<_> = history.proven().iter().map(Release::id).collect();
                 assert_eq!(proven, [stand.id("1"), stand.id("3")], "{note}");
             }
         }
@@ -115,4 +112,21 @@ async fn superseding_is_repeatable_and_needs_nothing_to_supersede() {
     let back = stand.engine.supersede(stand.spec("1", Strategy::rolling())).await.unwrap();
     assert_eq!(outcome(&back).await, Outcome::Promoted);
     stand.assert_only("1", 3, "back").await;
+}
+
+/// Release 1 is taken back in the middle of 2, and cannot come up again: what serves goes on to serve.
+#[tokio::test(start_paused = true)]
+async fn a_way_back_that_fails_leaves_what_serves() {
+    for strategy in [Strategy::rolling(), Strategy::blue_green()] {
+        let stand = Stand::serving(switches()[0], 3).await;
+        let second = stand.start("2", Strategy::rolling().bake(minutes(30))).await;
+        until("all of the traffic", &second, || stand.cloud.split().weight(&stand.fleet("2")) == Weight::FULL).await;
+        stand.cloud.behave(stand.id("1"), Behaviour::NeverHealthy);
+        let back = stand.engine.supersede(stand.spec("1", strategy)).await.unwrap();
+        assert_eq!(back.plan().previous.as_ref().map(Release::id), Some(stand.id("1")));
+        let end = outcome(&back).await;
+        assert!(matches!(end, Outcome::Stuck { .. }), "{end}");
+        assert!(!stand.cloud.split().is_closed(), "{end}");
+        assert!(stand.cloud.least_serving().unwrap() >= 3, "{end}");
+    }
 }
