@@ -109,6 +109,10 @@ type Minutes = BTreeMap<(usize, i64), f64>;
 
 #[async_trait]
 impl MetricSource for CloudWatchMetrics {
+    fn lag(&self) -> Duration {
+        self.config.metric_lag
+    }
+
     async fn describe(&self, _: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError> {
         self.wanted(metric).map(Wanted::kind)
     }

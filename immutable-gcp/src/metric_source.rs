@@ -109,6 +109,10 @@ type Minutes = BTreeMap<i64, MetricValue>;
 
 #[async_trait]
 impl MetricSource for MonitoringMetrics {
+    fn lag(&self) -> Duration {
+        self.config.metric_lag
+    }
+
     async fn describe(&self, _: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError> {
         self.wanted(metric).map(Wanted::kind)
     }

@@ -92,6 +92,10 @@ impl Asked<'_> {
 
 #[async_trait]
 impl MetricSource for PrometheusMetrics {
+    fn lag(&self) -> Duration {
+        self.lag
+    }
+
     /// Tries every query of the metric on what is newest, so that one that cannot be judged is known before anything is touched.
     async fn describe(&self, cx: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError> {
         let kind = self.kind(DESCRIBE, metric)?;

@@ -10,6 +10,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use immutable_core::model::{FleetId, MetricName};
@@ -115,6 +116,10 @@ impl fmt::Debug for MonitorMetrics {
 
 #[async_trait]
 impl MetricSource for MonitorMetrics {
+    fn lag(&self) -> Duration {
+        self.config.metric_lag
+    }
+
     async fn describe(&self, _: &OpContext, metric: &MetricName) -> Result<MetricKind, ProviderError> {
         match self.declared.get(metric) {
             Some(declared) => Ok(declared.kind()),

@@ -6,7 +6,7 @@ use super::bets::{Wealth, mean_of_logs, on_sign};
 use crate::provider::MetricValue;
 
 /// The largest share that is told from a smaller one: what is above it is above this, too.
-const MOST: f64 = 0.5;
+const MOST: f64 = 0.99;
 
 /// What the share may be instead, as a part of the bound, and the weight of each.
 const INSTEAD: [(f64, f64); 4] = [(0.0, 0.4), (0.25, 0.3), (0.5, 0.15), (0.75, 0.15)];

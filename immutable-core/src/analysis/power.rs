@@ -62,6 +62,8 @@ struct MetricPower {
     seen: Vec<(f64, Duration)>,
     /// When half of all good releases have passed.
     passes: Option<Duration>,
+    /// Whether twice as many are within its fixed bound, and need not be seen.
+    may_double: bool,
 }
 
 /// How small a regression an analysis can see at such traffic, and in what time.
@@ -123,7 +125,7 @@ impl fmt::Display for Power {
         for (index, metric) in self.metrics.iter().enumerate() {
             let name = &metric.metric;
             write!(f, "{}{name}: {metric}", if index > 0 { "\n" } else { "" })?;
-            if metric.sees(2.0).is_none() {
+            if metric.sees(2.0).is_none() && !metric.may_double {
                 write!(
                     f,
                     "\n{name}: cannot see twice as many within {deadline} at {rate} requests per second: give it more traffic or time"
@@ -143,9 +145,10 @@ impl fmt::Display for MetricPower {
             }
         }
         match self.passes {
-            Some(time) => write!(f, "passes in {}", friendly(time)),
-            None => write!(f, "does not pass"),
+            Some(time) => write!(f, "passes in {}", friendly(time))?,
+            None => write!(f, "does not pass")?,
         }
+        if self.may_double { write!(f, "; ×2 is within its bound") } else { Ok(()) }
     }
 }
 
@@ -168,7 +171,9 @@ impl MetricPower {
             .collect();
         seen.reverse();
         let passes = tried.time_until(1.0, |judgement| matches!(judgement, Judgement::Pass { .. }));
-        Self { metric: compared.metric.clone(), seen, passes }
+        let allowed = compared.at_most.map(|bound| (1.0 + compared.margin) * bound);
+        let may_double = allowed.is_some_and(|allowed| 2.0 * usual <= allowed);
+        Self { metric: compared.metric.clone(), seen, passes, may_double }
     }
 
     fn sees(&self, times: f64) -> Option<Duration> {
@@ -306,8 +311,9 @@ mod tests {
                 metric: latency,
                 seen: vec![(1.5, minutes(90)), (2.0, minutes(20))],
                 passes: Some(minutes(5)),
+                may_double: false,
             },
-            MetricPower { metric: errors(), seen, passes: None },
+            MetricPower { metric: errors(), seen, passes: None, may_double: false },
         ];
         let power = Power { deadline: minutes(120), requests_per_second: 2.5, metrics };
         let expected = "\
@@ -317,6 +323,18 @@ errors: cannot see twice as many within 2h at 2.5 requests per second: give it m
         assert_eq!(power.to_string(), expected);
         assert_eq!((power.smallest(), power.sees(5.0), power.sees(2.0)), (Some(5.0), Some(minutes(20)), None));
         assert_eq!((power.sees_doubling(), power.passes()), (false, None));
+    }
+
+    #[test]
+    fn what_is_within_a_bound_need_not_be_seen() {
+        let bounded = |usual| {
+            let analysis = Analysis::of([Compared::new(errors()).at_most(0.01)]);
+            power(&analysis, &Traffic::of(20.0).usual(errors(), usual)).to_string()
+        };
+        let within = bounded(0.001);
+        assert!(within.contains("×2 not seen") && within.ends_with("; ×2 is within its bound"), "{within}");
+        let beyond = bounded(0.01);
+        assert!(!beyond.contains("×2 not seen") && !beyond.contains("within its bound"), "{beyond}");
     }
 
     #[test]

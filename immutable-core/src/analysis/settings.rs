@@ -115,7 +115,8 @@ impl Analysis {
         self
     }
 
-    /// How long after its end an interval is read; at once unless it is set. What the source learns later is not counted.
+    /// How long after its end an interval is read; as long as the [lag](crate::provider::MetricSource::lag) of the source is, if that is
+    /// longer than what is set. What the source learns later is not counted.
     pub fn delay(mut self, time: Duration) -> Self {
         self.delay = time;
         self
@@ -185,11 +186,21 @@ impl Analysis {
 
     /// Whether it needs nothing to compare with: each metric has a bound of its own.
     pub(crate) fn stands_alone(&self) -> bool {
+        !self.metrics.iter().any(|compared| self.compares(compared))
+    }
+
+    /// Whether a metric is compared with another fleet.
+    pub(crate) fn compares(&self, compared: &Compared) -> bool {
         match self.judge {
-            Judge::Betting => self.metrics.iter().all(|compared| compared.at_most.is_some()),
-            Judge::Threshold(_) => true,
-            Judge::MannWhitney(_) => false,
+            Judge::Betting => compared.at_most.is_none(),
+            Judge::Threshold(_) => false,
+            Judge::MannWhitney(_) => true,
         }
+    }
+
+    /// Reads intervals no earlier than so long after their end.
+    pub(crate) fn delay_at_least(&mut self, time: Duration) {
+        self.delay = self.delay.max(time);
     }
 
     /// Whether it can end a rollout without anything to compare with.
@@ -329,8 +340,8 @@ impl Compared {
     /// Compares this metric with a fixed bound, such as that of a service level objective, in place of another fleet: whatever the old
     /// release is like, and whoever is to blame.
     ///
-    /// As long as in each interval, given all before it, no more than (1 + `margin`) times the bound is to be expected, it fails with a
-    /// probability of at most α, in whatever clusters events come. It passes when it is shown to be below `tolerance` times the bound:
+    /// As long as in each interval, given all before it and how many requests it has, no more than (1 + `margin`) times the bound is to be
+    /// expected, it fails with a probability of at most α, in whatever clusters events come. It passes when it is shown to be below `tolerance` times the bound:
     /// by its requests, with the limits of [`acceptable`](Self::acceptable); a level by being below it in most intervals. `acceptable`
     /// itself has no meaning beside a bound.
     ///
@@ -342,7 +353,7 @@ impl Compared {
     }
 
     /// Ends the rollout when the new release is above a bound in every interval of such a time, and what it is compared with is not,
-    /// without any statistics. This alone also works while nothing is there to compare with.
+    /// without any statistics. It also works while nothing is there to compare with, and for a metric that is compared with nothing.
     pub fn hard_stop(mut self, above: f64, during: Duration) -> Self {
         self.hard_stop = Some(HardStop { above, during });
         self

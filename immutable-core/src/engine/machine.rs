@@ -181,7 +181,7 @@ impl Machine {
                 self.measured_from.get_or_insert(*at);
                 self.begin_judging(*at);
             }
-            Event::Judged { evidence, .. } => self.judged(evidence),
+            Event::Judged { evidence, at } => self.judged(evidence, *at),
             Event::Resized { fleet, size, desired, .. } => {
                 let change = Resize { fleet, size: *size, desired: *desired, stage: self.stage() };
                 self.plan = self.plan.clone().resized(&change);

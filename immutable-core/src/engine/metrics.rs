@@ -15,13 +15,17 @@ use crate::provider::{MetricSample, MetricSource, MetricValue, OpContext, Window
 const INTERVALS: u32 = 10;
 const AT_LEAST: Duration = Duration::from_mins(5);
 
-/// A metric of at least so many requests in each interval is not silent in one by chance.
-const BUSY: f64 = 20.0;
-
-/// It is steady if it says something in so many intervals in sequence.
-const STEADY: u32 = 3;
+/// A source is steady that told of so many samples in sequence.
+const STEADY: usize = 10;
 
 impl Engine {
+    /// Has the analysis of a plan read its metrics no earlier than their source knows them.
+    pub(super) fn mind_the_lag(&self, plan: &mut Plan) -> Result<(), StartError> {
+        let Some(analysis) = &mut plan.analysis else { return Ok(()) };
+        analysis.delay_at_least(self.platform.metrics.lag());
+        analysis.problem().map_or(Ok(()), |problem| Err(PlanError::Analysis { problem }.into()))
+    }
+
     /// Asks the source for each metric of a plan; for those of its analysis, also what they say of what serves now. A comparison with
     /// silence would hold up the rollout until its deadline. What can be expected of the analysis comes back.
     pub(super) async fn check_metrics(&self, plan: &Plan, split: &Split) -> Result<Option<String>, StartError> {
@@ -36,16 +40,22 @@ impl Engine {
         }
         let serving = plan.replaces.as_ref().filter(|fleet| **fleet != plan.target && !split.weight(fleet).is_none());
         let (Some(analysis), Some(fleet)) = (&plan.analysis, serving) else { return Ok(None) };
-        let (mut usual, mut measured) = (Vec::new(), Duration::ZERO);
+        let (mut usual, mut measured, mut told) = (Vec::new(), Duration::from_secs(1), Vec::new());
         for metric in judged {
             let source = Source { calls: &calls, metrics: &*self.platform.metrics, context: &context, metric, fleet };
-            let said = source.check(analysis, self.clock.now()).await;
-            let (said, span) = said.map_err(|problem| refused(metric, problem))?;
-            measured = measured.max(span);
-            usual.push((metric.clone(), said));
+            let now = self.clock.now();
+            let lately = source.lately(analysis, now).await.map_err(|problem| refused(metric, problem))?;
+            if let Some(problem) = lately.too_coarse(analysis) {
+                return Err(refused(metric, problem));
+            }
+            measured = measured.max(lately.span());
+            told.extend(lately.silence(analysis, now).map(|silence| format!("{metric}: {silence}")));
+            usual.push((metric.clone(), lately.said));
         }
         let (fleet, canary) = (split.weight(fleet), plan.first_judged_weight());
-        Ok(canary.map(|canary| outlook(analysis, &usual, measured, share(canary) / share(fleet))))
+        let expected = canary.map(|canary| outlook(analysis, &usual, measured, share(canary) / share(fleet)));
+        told.splice(..0, expected);
+        Ok((!told.is_empty()).then(|| told.join("\n")))
     }
 }
 
@@ -62,69 +72,71 @@ struct Source<'a> {
     fleet: &'a FleetId,
 }
 
+/// What it said lately.
+struct Lately {
+    /// In the order of time, each with something in it; at least one.
+    samples: Vec<MetricSample>,
+    /// All together.
+    said: MetricValue,
+}
+
 impl Source<'_> {
-    /// What it said lately, and since when, if that is less than all of the time. Where it said nothing, or nothing that would be
-    /// there when an interval is read: what to do about that.
-    #[expect(clippy::cast_precision_loss, reason = "counts of requests stay far below 2^52")]
-    async fn check(&self, analysis: &Analysis, now: Timestamp) -> Result<(MetricValue, Duration), String> {
+    async fn lately(&self, analysis: &Analysis, now: Timestamp) -> Result<Lately, String> {
         let time = AT_LEAST.max(analysis.interval.saturating_mul(INTERVALS));
-        let samples = self.samples(before(now, time), now).await?;
-        let since = samples.iter().map(|sample| sample.window.from).min().unwrap_or(now);
-        let span = now.duration_since(since).unsigned_abs().max(Duration::from_secs(1));
+        let from = now.checked_sub(time.saturating_add(analysis.delay)).unwrap_or(Timestamp::UNIX_EPOCH);
+        let read = || self.metrics.query(self.context, self.metric, self.fleet, Window { from, to: now });
+        let mut samples = self.calls.look_patiently("read a metric", read).await.map_err(|error| error.to_string())?;
+        samples.retain(|sample| MetricValue::pooled(std::slice::from_ref(sample)).is_some());
+        samples.sort_by_key(|sample| sample.window.from);
         let Some(said) = MetricValue::pooled(&samples) else {
             let (fleet, time) = (self.fleet, friendly(time));
             return Err(format!(
                 "says nothing about {fleet}, which serves now, in the last {time}: nothing could be judged by it; if that fleet is broken, roll out without an analysis"
             ));
         };
-        let is_busy = match said {
-            MetricValue::Ratio { whole, .. } => {
-                whole as f64 * analysis.interval.as_secs_f64() >= BUSY * span.as_secs_f64()
-            }
-            MetricValue::Gauge(_) => true,
-        };
-        match self.silence(analysis, before(now, analysis.delay), time).await? {
-            Some(silence) if is_busy => {
-                let (delay, silence) = (friendly(analysis.delay.saturating_add(silence)), friendly(analysis.interval));
-                Err(format!(
-                    "says nothing yet about intervals of {silence} when they are read, and does later: set the analysis' delay to {delay}"
-                ))
-            }
-            _ => Ok((said, span)),
-        }
-    }
-
-    /// How long ago the last interval was of which it says something, when it says something of those before it as well: to twice as
-    /// much at most. None if the last one is not silent, or if others are, too.
-    async fn silence(&self, analysis: &Analysis, read: Timestamp, most: Duration) -> Result<Option<Duration>, String> {
-        let ago = |intervals: u32| before(read, analysis.interval.saturating_mul(intervals));
-        let most = u32::try_from(most.as_nanos() / analysis.interval.as_nanos()).unwrap_or(u32::MAX);
-        let (mut silent, mut known) = (0, 1);
-        while !self.says_something(ago(known), ago(silent)).await? {
-            if known >= most {
-                return Ok(None);
-            }
-            (silent, known) = (known, known.saturating_mul(2).min(most));
-        }
-        let mut is_late = silent > 0;
-        for earlier in known..known + STEADY {
-            is_late = is_late && self.says_something(ago(earlier + 1), ago(earlier)).await?;
-        }
-        Ok(is_late.then(|| analysis.interval.saturating_mul(known)))
-    }
-
-    async fn says_something(&self, from: Timestamp, to: Timestamp) -> Result<bool, String> {
-        Ok(MetricValue::pooled(&self.samples(from, to).await?).is_some())
-    }
-
-    async fn samples(&self, from: Timestamp, to: Timestamp) -> Result<Vec<MetricSample>, String> {
-        let read = || self.metrics.query(self.context, self.metric, self.fleet, Window { from, to });
-        self.calls.look_patiently("read a metric", read).await.map_err(|error| error.to_string())
+        Ok(Lately { samples, said })
     }
 }
 
-fn before(at: Timestamp, time: Duration) -> Timestamp {
-    at.checked_sub(time).unwrap_or(Timestamp::UNIX_EPOCH)
+impl Lately {
+    /// Why no interval would hold a sample, and what to do. A single one may have been told of all the time that was asked for.
+    fn too_coarse(&self, analysis: &Analysis) -> Option<String> {
+        let is_coarse = self.samples.len() > 1 && self.step() > analysis.interval;
+        let step = friendly(self.step());
+        is_coarse.then(|| {
+            format!("is told for {step} at a time, which no interval holds: set the analysis' interval to {step}")
+        })
+    }
+
+    /// For how long nothing has been known that should be by now, where there was something all the time before. It is told to people,
+    /// who know whether their source is late or the fleet has just become silent.
+    fn silence(&self, analysis: &Analysis, now: Timestamp) -> Option<String> {
+        let last = self.samples.len().checked_sub(STEADY).map(|first| &self.samples[first..])?;
+        let is_steady = last.windows(2).all(|two| two[0].window.to == two[1].window.from);
+        let silent = now.duration_since(last.last()?.window.to).unsigned_abs();
+        // Up to one sample is not over yet.
+        let is_long = silent > self.step().saturating_add(analysis.delay).saturating_add(Duration::from_secs(1));
+        let time = friendly(Duration::from_secs(silent.as_secs() + 1));
+        (is_steady && is_long).then(|| {
+            format!("nothing is known of the last {time}; if its source is so late, nothing will pass: set the analysis' delay to {time}")
+        })
+    }
+
+    /// What the source tells at a time.
+    fn step(&self) -> Duration {
+        self.samples.iter().map(|sample| length(sample.window)).max().unwrap_or_default()
+    }
+
+    /// From the first moment that it told of to the last.
+    fn span(&self) -> Duration {
+        let to = self.samples.iter().map(|sample| sample.window.to).max();
+        let from = self.samples.first().map(|sample| sample.window.from);
+        from.zip(to).map_or(Duration::ZERO, |(from, to)| length(Window { from, to }))
+    }
+}
+
+fn length(window: Window) -> Duration {
+    window.to.duration_since(window.from).unsigned_abs()
 }
 
 /// What the analysis can see, if traffic stays as it was: `share` times the requests of what serves now go to the canary.

@@ -331,6 +331,7 @@ impl Engine {
             superseded,
         };
         let mut plan = compile(spec, &facts)?;
+        self.mind_the_lag(&mut plan)?;
         self.check_images(&plan, fleets.live(&plan.target)).await?;
         plan.outlook = Box::pin(self.check_metrics(&plan, &traffic.split)).await?;
         Ok(plan)

@@ -232,7 +232,7 @@ impl fmt::Display for Plan {
         )?;
         if let Some(analysis) = &self.analysis {
             let with = match (&self.baseline, self.compared_with()) {
-                _ if analysis.stands_alone() => "by itself".into(),
+                _ if (0..self.stages.len()).any(|stage| self.judges_alone(stage)) => "by itself".into(),
                 (Some(baseline), _) => format!("against baseline {baseline}, started for it"),
                 (None, Some(old)) => format!("against {old}, as it is"),
                 (None, None) => "against nothing: only hard stops hold".into(),

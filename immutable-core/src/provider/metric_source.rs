@@ -1,5 +1,7 @@
 //! Reading what real traffic says about a fleet.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,12 @@ pub struct MetricSample {
 #[cfg_attr(feature = "mocks", mockall::automock)]
 #[async_trait]
 pub trait MetricSource: std::fmt::Debug + Send + Sync + 'static {
+    /// How long after its end a window is known as a whole: what is said of it does not change any more. At once unless a source says
+    /// otherwise; a canary is judged that much later.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What a metric is.
     ///
     /// # Errors

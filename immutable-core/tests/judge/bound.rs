@@ -68,6 +68,35 @@ fn what_is_as_bad_as_the_tolerance_seldom_passes_and_what_is_better_does() {
     assert!(good >= 0.95, "{good}");
 }
 
+/// How many requests come in an interval does not matter, as long as it says nothing about how many of them fail.
+#[test]
+fn intervals_of_any_number_of_requests_are_as_good() {
+    let uneven = |effect: f64| {
+        move |seed| {
+            let mut random = Rng::with_seed(seed);
+            move |_| {
+                let requests = if random.f64() < 0.8 { random.u64(1..20) } else { 3_000 };
+                let errors = poisson(&mut random, effect * BOUND * requests as f64).min(requests);
+                Pair { canary: share(errors, requests), baseline: None }
+            }
+        }
+    };
+    let failed = |effect| rate(&all(RUNS, |seed| ever_fails(&judge(), DAY, uneven(effect)(seed))), |failed| *failed);
+    let (within, above) = (failed(1.1), failed(2.0));
+    println!("uneven intervals: false alarms {:.1}%, x2 of the bound found {:.1}%", 100.0 * within, 100.0 * above);
+    assert!(within <= at_most(0.01, RUNS as usize) && above > 0.95, "{within} {above}");
+}
+
+/// Also a bound above which almost everything has to fail.
+#[test]
+fn a_large_bound_can_be_passed() {
+    for (bound, part) in [(0.6, 500), (0.9, 500), (0.9, 900), (0.3, 300)] {
+        let judge = analysis(errors().at_most(bound), 60);
+        let end = until_sure(&judge, DAY, |_| Pair { canary: share(part, REQUESTS), baseline: None });
+        assert!(end.passed(), "{part} of {REQUESTS}, at most {bound}: {end:?}");
+    }
+}
+
 /// A bound knows of nobody else.
 #[test]
 fn what_is_beside_it_does_not_matter() {

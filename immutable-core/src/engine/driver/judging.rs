@@ -39,7 +39,7 @@ impl Driver {
         let from = self.machine.judged_from();
         let ahead = self.evidence.take().filter(|(of, _)| *of == from);
         let mut evidence = ahead.map_or_else(|| written.clone(), |(_, ahead)| ahead);
-        let measured = self.measure(&judging, &mut evidence).await;
+        let Measured { result, has_more } = self.measure(&judging, &mut evidence).await;
         let judged = stage.judge(&evidence);
         let means_something_else = std::mem::discriminant(&judged) != std::mem::discriminant(&stage.judge(written));
         let unwritten = UNWRITTEN.max(judging.counted(written) / 8);
@@ -51,17 +51,20 @@ impl Driver {
             self.record(vec![Event::Judged { evidence: evidence.clone(), at: now }]).await?;
         }
         self.evidence = Some((from, evidence));
-        if let (Ok(()), true, Judgement::NotEnoughData { evidence }) = (&measured, is_up_to_date, &judged) {
+        if let (Ok(()), true, Judgement::NotEnoughData { evidence }) = (&result, is_up_to_date, &judged) {
             self.record(self.machine.give_up(now, evidence)).await?;
         }
-        self.catch_up_in = (is_behind && measured.is_ok()).then_some(CATCHING_UP);
-        let judgement = match (measured, judged) {
+        self.catch_up_in = has_more.then_some(CATCHING_UP);
+        let judgement = match (result, judged) {
             (Err(error), _) if !error.kind().is_transient() => {
                 self.record(self.machine.refused(now, error.to_string())).await?;
                 return Ok(None);
             }
-            // What was measured before does not make a pass of what cannot be measured now.
+            // What was measured before does not make a pass of what cannot be measured now, or is not measured yet.
             (Err(error), judged) if !fails(&judged) => Judgement::NotEnoughData { evidence: error.to_string() },
+            (_, Judgement::Pass { evidence }) if is_behind => {
+                Judgement::NotEnoughData { evidence: format!("{evidence}; later intervals are still to be read") }
+            }
             (Ok(()), Judgement::NotEnoughData { evidence }) => {
                 let until = counted_until.map(|until| format!("; counted until {until}, by a clock that was ahead"));
                 Judgement::NotEnoughData { evidence: evidence + &until.unwrap_or_default() }
@@ -81,31 +84,34 @@ impl Driver {
 
     /// Counts the intervals that are over. What was counted before an error stays counted, and one metric that cannot be read holds up
     /// none of the others.
-    async fn measure(&self, judging: &Judging<'_>, evidence: &mut Evidence) -> Result<(), ProviderError> {
+    async fn measure(&self, judging: &Judging<'_>, evidence: &mut Evidence) -> Measured {
         let analysis = judging.stage.analysis;
-        let due = (0..analysis.metrics().len()).map(|metric| judging.due(evidence, metric).take(AT_ONCE));
+        let due = (0..analysis.metrics().len()).map(|metric| judging.due(evidence, metric));
         let measured = analysis.metrics().iter().zip(due).map(async |(compared, due)| {
-            let mut pairs = Vec::new();
-            for interval in due {
-                match self.pair(compared, judging.stage.beside, judging.window(interval)).await {
+            let beside = judging.stage.beside.filter(|_| analysis.compares(compared));
+            let (mut pairs, has_more) = (Vec::new(), due.clone().nth(AT_ONCE).is_some());
+            for interval in due.take(AT_ONCE) {
+                match self.pair(compared, beside, judging.window(interval)).await {
                     Ok(pair) => pairs.push((interval, pair)),
-                    Err(error) => return (pairs, Err(error)),
+                    Err(error) => return (pairs, Measured { result: Err(error), has_more: false }),
                 }
             }
-            (pairs, Ok(()))
+            (pairs, Measured { result: Ok(()), has_more })
         });
-        let mut result = Ok(());
+        let mut all = Measured { result: Ok(()), has_more: false };
         for (metric, (pairs, measured)) in join_all(measured).await.into_iter().enumerate() {
             for (interval, pair) in &pairs {
                 evidence.count_one(analysis, metric, *interval, pair);
             }
-            result = result.and(measured);
+            all.result = all.result.and(measured.result);
+            all.has_more |= measured.has_more;
         }
-        result
+        all
     }
 
-    /// What a metric says of both fleets. Where the baseline is silent, because it did not come up or had no requests, the old fleet
-    /// is asked: a broken old release must not hold up the fix, and what all suffer from is not the canary's fault.
+    /// What a metric says of both fleets, where it is compared. Where the baseline is silent, because it did not come up or had no
+    /// requests, the old fleet is asked: a broken old release must not hold up the fix, and what all suffer from is not the canary's
+    /// fault.
     async fn pair(&self, compared: &Compared, beside: Option<&FleetId>, window: Window) -> Result<Pair, ProviderError> {
         let plan = self.machine.plan();
         let canary = self.value(compared, Some(&plan.target), window);
@@ -127,6 +133,13 @@ impl Driver {
         let query = self.platform.metrics.query(&context, compared.metric(), fleet, window);
         Ok(MetricValue::pooled(&self.calls.look("read a metric", query).await?))
     }
+}
+
+/// How it went to count intervals.
+struct Measured {
+    result: Result<(), ProviderError>,
+    /// Whether there are more that could be counted at once.
+    has_more: bool,
 }
 
 fn fails(judgement: &Judgement) -> bool {

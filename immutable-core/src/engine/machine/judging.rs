@@ -125,20 +125,23 @@ impl Machine {
         let Some(deadline) = self.analysis().map(|judged| judged.analysis.deadline) else { return };
         if self.judged_by.is_none() {
             (self.judged_from, self.judged_by) = (Some(at), Some(later(at, deadline)));
+            // What was counted on the way to this stage was still of the one before.
+            self.passed = false;
             self.evidence.begin_stage();
         }
     }
 
     /// Takes what is known into account.
-    pub(super) fn judged(&mut self, evidence: &Evidence) {
+    pub(super) fn judged(&mut self, evidence: &Evidence, at: Timestamp) {
         self.evidence = evidence.clone();
-        let judged = self.analysis().map(|stage| stage.judge(evidence));
+        let judged =
+            self.judging(at).filter(|judging| !judging.is_behind(evidence)).map(|now| now.stage.judge(evidence));
         self.passed |= matches!(judged, Some(Judgement::Pass { .. }));
     }
 
     /// After the environment was at fault, what was measured until now says nothing about the release: neither for it nor against it.
     pub(super) fn judge_anew(&mut self, at: Timestamp) {
-        if self.judged_by.is_some() {
+        if self.judged_from.is_some() {
             (self.judged_from, self.passed) = (Some(at), false);
             self.evidence = Evidence::default();
         }

@@ -5,6 +5,7 @@
 
 mod course;
 mod holds;
+mod judging;
 mod pace;
 
 use std::time::Duration;
