@@ -50,7 +50,7 @@ pub struct Machine {
     anew: bool,
     /// When the stage's goal was first reached: the metrics count from here.
     measured_from: Option<Timestamp>,
-    /// What is known of the new release beside the old one; since when the stage is measured, and when it should have been judged.
+    /// What is known of the new release; since when the stage is measured, and when it should have been judged.
     evidence: Evidence,
     judged_from: Option<Timestamp>,
     judged_by: Option<Timestamp>,
@@ -287,6 +287,8 @@ impl Machine {
                 let reason = format!("the new release of {service} serves; what is left over waits for {waiting}");
                 return end(now, Outcome::Stuck { reason });
             }
+            // An old release that does not come up must not hold up the fix.
+            (false, None) if self.is_overdue(now) && makes_way => return self.advance(now, index),
             (false, None) if self.is_overdue(now) && !step.has_progress(now) => {
                 return self.turn_back(now, Reason::NoProgress { waiting: step.waiting.join(", ") });
             }

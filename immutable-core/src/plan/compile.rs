@@ -76,7 +76,9 @@ pub fn compile(spec: &RolloutSpec, facts: &Facts<'_>) -> Result<Plan, PlanError>
         let problem = "no stage shares the traffic of both releases, so there is nothing to compare; add one, such as 5 %, a hard_stop, or at_most for each metric";
         return Err(PlanError::Analysis { problem: problem.into() });
     }
-    let stages = plain.behind_those_that_leave(stages, facts, baseline.as_ref(), previous.as_ref());
+    // With the way back waived, the image of the old release may be gone.
+    let known = previous.as_ref().filter(|_| !spec.way_back_waived);
+    let stages = plain.behind_those_that_leave(stages, facts, baseline.as_ref(), known);
     Ok(Plan {
         service: spec.service.clone(),
         route: spec.route.clone(),

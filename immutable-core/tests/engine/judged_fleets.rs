@@ -7,7 +7,7 @@ use immutable_core::engine::{Event, Outcome, Rollout};
 use immutable_core::model::{FleetId, Weight};
 use immutable_core::plan::{Amount, StageSpec, Strategy};
 use immutable_core::provider::{OpContext, SwitchKind};
-use immutable_core::testkit::SimOptions;
+use immutable_core::testkit::{Behaviour, SimOptions};
 
 use super::harness::{Stand, events, outcome, service, switches, until, until_event, until_waiting};
 
@@ -111,4 +111,18 @@ async fn superseding_never_asks_for_more_fleets_with_traffic_than_the_switch_can
             stand.assert_only("3", 10, &note).await;
         }
     }
+}
+
+/// The old release was replaced long ago, and does not come up any more.
+#[tokio::test(start_paused = true)]
+async fn a_broken_old_release_does_not_hold_up_who_comes_where_there_is_no_room() {
+    let stand = Stand::with(SimOptions { max_fleets: Some(2), ..SimOptions::default() });
+    stand.install(3).await;
+    let second = stand.start("2", Strategy::rolling().bake(Duration::from_hours(2))).await;
+    until("all of the traffic", &second, || stand.cloud.split().weight(&stand.fleet("2")) == Weight::FULL).await;
+    stand.cloud.behave(stand.id("1"), Behaviour::NeverHealthy);
+    let third = stand.engine.supersede(stand.spec("3", Strategy::rolling())).await.unwrap();
+    assert_eq!(third.plan().stages[0].name, "make way");
+    assert_eq!(outcome(&third).await, Outcome::Promoted);
+    stand.assert_only("3", 3, "the fix").await;
 }
