@@ -47,7 +47,8 @@ impl Driver {
         let (is_ahead, is_up_to_date) = (evidence != *written, judging.is_up_to_date(&evidence));
         let (is_behind, counted_until) = (judging.is_behind(&evidence), judging.counted_ahead_until(&evidence));
         let is_whole = stage.is_whole;
-        if is_ahead && is_news {
+        let passes_now = matches!(judged, Judgement::Pass { .. }) && !is_behind && !self.machine.has_passed();
+        if is_ahead && (is_news || passes_now) {
             self.record(vec![Event::Judged { evidence: evidence.clone(), at: now }]).await?;
         }
         self.evidence = Some((from, evidence));

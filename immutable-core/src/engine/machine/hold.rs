@@ -81,10 +81,10 @@ impl Machine {
         let since = self.held.as_ref().map_or(at, |held| held.since);
         self.judged_by = self.judged_by.map(|by| later(by, at.duration_since(since).unsigned_abs()));
         if self.is_blamed() {
-            self.excused = true;
+            let first = !std::mem::replace(&mut self.excused, true);
             // Judged anew from here: what was measured and held until now says nothing about the release.
             self.measured_from = self.measured_from.map(|_| at);
-            self.judge_anew(at);
+            self.judge_anew(at, first);
             if let Course::Forward { stage } = self.course {
                 let hold = self.plan.stages[stage].gate.hold;
                 self.reached = self.reached.map(|_| later(at, hold));

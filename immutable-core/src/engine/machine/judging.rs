@@ -1,4 +1,4 @@
-//! Comparing the new release with the old one, from the first stage in which both have traffic.
+//! Judging the new release: beside the old one from the first stage in which both have traffic, or by itself.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -140,11 +140,22 @@ impl Machine {
     }
 
     /// After the environment was at fault, what was measured until now says nothing about the release: neither for it nor against it.
-    pub(super) fn judge_anew(&mut self, at: Timestamp) {
-        if self.judged_from.is_some() {
-            (self.judged_from, self.passed) = (Some(at), false);
-            self.evidence = Evidence::default();
+    /// What passes once more gets all of the time for that; what did not pass, only the first time.
+    pub(super) fn judge_anew(&mut self, at: Timestamp, first: bool) {
+        if self.judged_from.is_none() {
+            return;
         }
+        let deadline = self.plan.analysis.as_ref().map_or(Duration::ZERO, |analysis| analysis.deadline);
+        if first || self.passed {
+            self.judged_by = self.judged_by.map(|by| by.max(later(at, deadline)));
+        }
+        (self.judged_from, self.passed) = (Some(at), false);
+        self.evidence = Evidence::default();
+    }
+
+    /// Whether the stage was found to pass.
+    pub(in crate::engine) fn has_passed(&self) -> bool {
+        self.passed
     }
 
     /// Whether the stage should have been judged by now. If it was not, it never goes on by itself.

@@ -75,3 +75,22 @@ fn a_fault_of_the_environment_on_the_way_to_a_stage_is_not_counted() {
     let judging = machine.judging(at(800)).unwrap();
     assert_eq!(judging.due(machine.evidence(), 0), 71..80);
 }
+
+/// It passed, and waits for somebody while the environment is at fault, again and again.
+#[test]
+fn what_passed_has_all_of_its_time_to_pass_once_more() {
+    let mut machine = judged();
+    machine.apply(&reached(100));
+    let mut passed = 500;
+    for fault in [20_000, 40_000] {
+        let evidence = good_until(&machine, passed);
+        machine.apply(&Event::Judged { evidence, at: at(passed) });
+        assert!(machine.has_passed() && !gives_up(&machine, fault));
+        let hold = Hold::EnvironmentDegraded { signal: Signal::Checks, evidence: "all".into() };
+        machine.apply(&Event::Held { hold, at: at(fault) });
+        machine.apply(&Event::WentOn { at: at(fault + 60), deadline: at(fault + 660) });
+        assert!(!machine.has_passed() && !gives_up(&machine, fault + 60 + 3_599));
+        passed = fault + 560;
+    }
+    assert!(gives_up(&machine, 40_060 + 3_600), "not for ever");
+}
