@@ -66,7 +66,7 @@ async fn a_query_that_says_nothing_is_refused_before_anything_is_touched() {
     let second = stand.release(&Behaviour::of("2")).await;
     let before = stand.world().await;
     for (name, words) in [
-        (SILENT, "which serves now, in the last 5m: nothing could be judged by it"),
+        (SILENT, "which serves now, in the last 5m: nothing could be compared with it"),
         (MALFORMED, "the server refuses the query: 1:"),
         ("unheard_of", "no metric unheard_of"),
     ] {

@@ -24,7 +24,7 @@ impl Analysis {
         if worse >= -self.alpha.ln() {
             let most = known().max_by(|(_, a), (_, b)| a.worse.log().total_cmp(&b.worse.log()));
             let words = most.map(|(compared, known)| {
-                let claim = if compared.at_most.is_some() { "within it" } else { "no worse" };
+                let claim = if compared.at_most.is_some() { "its being within that" } else { "no worse" };
                 format!("{}; evidence 1 in {:.0} against {claim}", in_words(compared, known), worse.exp())
             });
             return Judgement::Fail { evidence: words.unwrap_or_default() };

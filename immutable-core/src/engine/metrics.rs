@@ -41,10 +41,21 @@ impl Engine {
         let serving = plan.replaces.as_ref().filter(|fleet| **fleet != plan.target && !split.weight(fleet).is_none());
         let (Some(analysis), Some(fleet)) = (&plan.analysis, serving) else { return Ok(None) };
         let (mut usual, mut measured, mut told) = (Vec::new(), Duration::from_secs(1), Vec::new());
-        for metric in judged {
+        for compared in analysis.metrics() {
+            let metric = compared.metric();
             let source = Source { calls: &calls, metrics: &*self.platform.metrics, context: &context, metric, fleet };
             let now = self.clock.now();
-            let lately = source.lately(analysis, now).await.map_err(|problem| refused(metric, problem))?;
+            let Some(lately) = source.lately(analysis, now).await.map_err(|problem| refused(metric, problem))? else {
+                let (time, remedy) =
+                    (friendly(lately(analysis)), "if that fleet is broken, roll out without an analysis");
+                let silence = format!("says nothing about {fleet}, which serves now, in the last {time}");
+                if analysis.compares(compared) {
+                    let problem = format!("{silence}: nothing could be compared with it; {remedy}");
+                    return Err(refused(metric, problem));
+                }
+                told.push(format!("{metric}: {silence}"));
+                continue;
+            };
             if let Some(problem) = lately.too_coarse(analysis) {
                 return Err(refused(metric, problem));
             }
@@ -81,28 +92,29 @@ struct Lately {
 }
 
 impl Source<'_> {
-    async fn lately(&self, analysis: &Analysis, now: Timestamp) -> Result<Lately, String> {
-        let time = AT_LEAST.max(analysis.interval.saturating_mul(INTERVALS));
-        let from = now.checked_sub(time.saturating_add(analysis.delay)).unwrap_or(Timestamp::UNIX_EPOCH);
+    /// `None` if it said nothing.
+    async fn lately(&self, analysis: &Analysis, now: Timestamp) -> Result<Option<Lately>, String> {
+        let time = lately(analysis).saturating_add(analysis.delay);
+        let from = now.checked_sub(time).unwrap_or(Timestamp::UNIX_EPOCH);
         let read = || self.metrics.query(self.context, self.metric, self.fleet, Window { from, to: now });
         let mut samples = self.calls.look_patiently("read a metric", read).await.map_err(|error| error.to_string())?;
         samples.retain(|sample| MetricValue::pooled(std::slice::from_ref(sample)).is_some());
         samples.sort_by_key(|sample| sample.window.from);
-        let Some(said) = MetricValue::pooled(&samples) else {
-            let (fleet, time) = (self.fleet, friendly(time));
-            return Err(format!(
-                "says nothing about {fleet}, which serves now, in the last {time}: nothing could be judged by it; if that fleet is broken, roll out without an analysis"
-            ));
-        };
-        Ok(Lately { samples, said })
+        Ok(MetricValue::pooled(&samples).map(|said| Lately { samples, said }))
     }
+}
+
+/// How far back is looked.
+fn lately(analysis: &Analysis) -> Duration {
+    AT_LEAST.max(analysis.interval.saturating_mul(INTERVALS))
 }
 
 impl Lately {
     /// Why no interval would hold a sample, and what to do. A single one may have been told of all the time that was asked for.
     fn too_coarse(&self, analysis: &Analysis) -> Option<String> {
-        let is_coarse = self.samples.len() > 1 && self.step() > analysis.interval;
-        let step = friendly(self.step());
+        let shortest = self.samples.iter().map(|sample| length(sample.window)).min()?;
+        let is_coarse = self.samples.len() > 1 && shortest > analysis.interval;
+        let step = friendly(shortest);
         is_coarse.then(|| {
             format!("is told for {step} at a time, which no interval holds: set the analysis' interval to {step}")
         })

@@ -120,7 +120,7 @@ pub struct Plan {
     pub switch: SwitchKind,
     /// What holds in every stage.
     pub limits: Limits,
-    /// How the new release is judged against the old one.
+    /// How the new release is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
     /// The fleet of the old release that is started to be compared with.

@@ -7,7 +7,7 @@ use immutable_core::engine::{Event, Outcome, Reason, Rollout};
 use immutable_core::model::Weight;
 use immutable_core::plan::Strategy;
 use immutable_core::provider::ErrorKind;
-use immutable_core::testkit::Behaviour;
+use immutable_core::testkit::{Behaviour, SimOptions};
 
 use super::harness::{Stand, events, minutes, outcome, switches, until_waiting};
 use super::weather::Outside;
@@ -108,6 +108,16 @@ async fn an_old_fleet_that_cannot_be_read_is_no_matter_for_a_bound() {
     let rollout = outside.start("2", Strategy::canary([super::judging::one()]).analysis(bounded())).await;
     outside.weather.unread(outside.stand.fleet("1"), Some(ErrorKind::PermissionDenied));
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
+}
+
+/// An old fleet of which nothing is known is no reason not to fix it.
+#[tokio::test(start_paused = true)]
+async fn a_silent_old_fleet_is_told_and_not_refused_for_a_bound() {
+    let options = SimOptions { requests_per_second: 0, ..SimOptions::default() };
+    let stand = Stand::with(options);
+    stand.install(4).await;
+    let plan = stand.engine.plan(&stand.spec("2", Strategy::blue_green().analysis(bounded()))).await.unwrap();
+    assert!(plan.to_string().contains("errors: says nothing about web-"), "{plan}");
 }
 
 /// Argo's failure limit has no say of the old release in it, and so needs none.

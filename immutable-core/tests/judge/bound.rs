@@ -111,7 +111,10 @@ fn what_is_beside_it_does_not_matter() {
     let alone = looks(|_| Pair::default());
     assert_eq!(alone, looks(|_| Pair { canary: None, baseline: share(900, REQUESTS) }));
     let Judgement::Fail { evidence } = judge.judge(&alone) else { panic!("{:?}", judge.judge(&alone)) };
-    assert!(evidence.contains(", at most 0.005 is wanted (") && evidence.ends_with("against within it"), "{evidence}");
+    assert!(
+        evidence.contains(", at most 0.005 is wanted (") && evidence.ends_with("against its being within that"),
+        "{evidence}"
+    );
     let silent = counted(&judge, (0..1_000).map(|at| (at, Pair { canary: None, baseline: share(0, REQUESTS) })));
     assert!(matches!(judge.judge(&silent), Judgement::NotEnoughData { .. }));
 }
