@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::bets::{Wealth, mean_of_logs, on_above, on_better, on_level_above, on_worse};
 use super::calm::Calm;
 use super::classic::{self, Classic};
-use super::settings::{Analysis, Compared};
+use super::compared::Compared;
+use super::settings::Analysis;
 use super::thin::comparable;
 use crate::provider::MetricValue;
 

@@ -3,9 +3,10 @@
 use super::Judgement;
 use super::bets::mean_of_logs;
 use super::classic;
+use super::compared::Compared;
 use super::evidence::{Evidence, Known};
 use super::freeze::is_suspicious;
-use super::settings::{Analysis, Compared};
+use super::settings::Analysis;
 
 /// The least number of requests that a hard stop rests on.
 const HARD_STOP_REQUESTS: u64 = 20;

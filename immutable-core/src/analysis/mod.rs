@@ -4,6 +4,7 @@ mod bets;
 mod calm;
 mod check;
 mod classic;
+mod compared;
 mod evidence;
 mod freeze;
 mod judge;
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Check;
 pub use classic::{Judge, MannWhitney, Threshold};
+pub use compared::Compared;
 pub use evidence::{Evidence, Pair};
 pub use power::{Power, Traffic, power};
-pub use settings::{Against, Analysis, AtDeadline, Compared};
+pub use settings::{Against, Analysis, AtDeadline};
 
 /// What a check says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

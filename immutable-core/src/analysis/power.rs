@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Judgement;
+use super::compared::Compared;
 use super::evidence::{Evidence, Pair};
 use super::poisson::poisson;
-use super::settings::{Analysis, Compared};
+use super::settings::Analysis;
 use crate::model::MetricName;
 use crate::provider::MetricValue;
 

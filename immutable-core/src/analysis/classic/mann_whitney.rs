@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::super::Judgement;
+use super::super::compared::Compared;
 use super::super::evidence::Pair;
-use super::super::settings::{Analysis, Compared};
+use super::super::settings::Analysis;
 use super::ranks::Samples;
 use super::{Amount, Measurement};
 

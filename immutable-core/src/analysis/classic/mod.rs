@@ -18,8 +18,9 @@ pub use mann_whitney::MannWhitney;
 pub use threshold::Threshold;
 
 use super::Judgement;
+use super::compared::Compared;
 use super::evidence::Pair;
-use super::settings::{Analysis, Compared};
+use super::settings::Analysis;
 use crate::provider::MetricValue;
 
 /// What decides on a release from what was measured.

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::Judgement;
+use super::super::compared::Compared;
 use super::super::evidence::Pair;
-use super::super::settings::{Analysis, Compared};
+use super::super::settings::Analysis;
 use super::{Amount, Measurement};
 
 /// A bound on each interval and a limit on how many may be above it, as Argo Rollouts and Flagger judge.
