@@ -85,10 +85,10 @@ impl Compared {
     /// Compares this metric with a fixed bound, such as that of a service level objective, in place of another fleet: whatever the old
     /// release is like, and whoever is to blame.
     ///
-    /// As long as in each interval, given all before it and how many requests it has, no more than (1 + `margin`) times the bound is to be
-    /// expected, it fails with a probability of at most α, in whatever clusters events come. It passes when it is shown to be below `tolerance` times the bound:
-    /// by its requests, with the limits of [`acceptable`](Self::acceptable); a level by being below it in most intervals. `acceptable`
-    /// itself has no meaning beside a bound.
+    /// As long as in each interval, given all before it and how many requests it has, no more than (1 + `margin`) times the bound is to
+    /// be expected, it fails with a probability of at most α, in whatever clusters events come. It passes when it is shown to be below
+    /// `tolerance` times the bound: by its requests, with the limits of [`acceptable`](Self::acceptable); a level by being below it in
+    /// most intervals. `acceptable` itself has no meaning beside a bound.
     ///
     /// An analysis whose metrics all have bounds needs nothing to compare with. No baseline is started for it, and it judges each stage
     /// in which the new release has traffic, up to the first in which it has all.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::classic::Judge;
 use super::compared::Compared;
 
-/// How a release is judged against the one that it replaces, all the time that both have traffic.
+/// How a release is judged: against the one that it replaces, all the time that both have traffic, or by [bounds](Compared::at_most)
+/// of its own.
 ///
 /// The default is the [`betting`](super) judge with α = 1 % (how often a release that is no worse may be called worse, however often
 /// one looks) and β = 5 % (how often one that is worse than tolerated may be called good).

@@ -46,11 +46,12 @@ impl Engine {
             let source = Source { calls: &calls, metrics: &*self.platform.metrics, context: &context, metric, fleet };
             let now = self.clock.now();
             let Some(lately) = source.lately(analysis, now).await.map_err(|problem| refused(metric, problem))? else {
-                let (time, remedy) =
-                    (friendly(lately(analysis)), "if that fleet is broken, roll out without an analysis");
+                let time = friendly(looked_at(analysis));
                 let silence = format!("says nothing about {fleet}, which serves now, in the last {time}");
                 if analysis.compares(compared) {
-                    let problem = format!("{silence}: nothing could be compared with it; {remedy}");
+                    let problem = format!(
+                        "{silence}: nothing could be compared with it; if that fleet is broken, roll out without an analysis"
+                    );
                     return Err(refused(metric, problem));
                 }
                 told.push(format!("{metric}: {silence}"));
@@ -94,7 +95,7 @@ struct Lately {
 impl Source<'_> {
     /// `None` if it said nothing.
     async fn lately(&self, analysis: &Analysis, now: Timestamp) -> Result<Option<Lately>, String> {
-        let time = lately(analysis).saturating_add(analysis.delay);
+        let time = looked_at(analysis).saturating_add(analysis.delay);
         let from = now.checked_sub(time).unwrap_or(Timestamp::UNIX_EPOCH);
         let read = || self.metrics.query(self.context, self.metric, self.fleet, Window { from, to: now });
         let mut samples = self.calls.look_patiently("read a metric", read).await.map_err(|error| error.to_string())?;
@@ -105,7 +106,7 @@ impl Source<'_> {
 }
 
 /// How far back is looked.
-fn lately(analysis: &Analysis) -> Duration {
+fn looked_at(analysis: &Analysis) -> Duration {
     AT_LEAST.max(analysis.interval.saturating_mul(INTERVALS))
 }
 

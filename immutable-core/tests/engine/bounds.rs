@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use immutable_core::analysis::{Analysis, Compared, Judge, Threshold};
+use immutable_core::analysis::{Analysis, Judge, Threshold};
 use immutable_core::engine::{Event, Outcome, Reason, Rollout};
 use immutable_core::model::Weight;
 use immutable_core::plan::Strategy;
@@ -10,11 +10,8 @@ use immutable_core::provider::ErrorKind;
 use immutable_core::testkit::{Behaviour, SimOptions};
 
 use super::harness::{Stand, events, minutes, outcome, switches, until_waiting};
+use super::judging::{errors, one};
 use super::weather::Outside;
-
-fn errors() -> Compared {
-    Compared::new("errors".parse().unwrap())
-}
 
 fn bounded() -> Analysis {
     Analysis::of([errors().at_most(0.01)]).minimum_instances(1)
@@ -97,7 +94,7 @@ async fn what_all_suffer_from_counts_against_a_bound() {
     let stand = Stand::serving(switches()[0], 4).await;
     fails(&stand, "1", 100);
     fails(&stand, "2", 100);
-    let rollout = stand.start("2", Strategy::canary([super::judging::one()]).analysis(bounded())).await;
+    let rollout = stand.start("2", Strategy::canary([one()]).analysis(bounded())).await;
     turned_back(&rollout).await;
 }
 
@@ -105,7 +102,7 @@ async fn what_all_suffer_from_counts_against_a_bound() {
 #[tokio::test(start_paused = true)]
 async fn an_old_fleet_that_cannot_be_read_is_no_matter_for_a_bound() {
     let outside = Outside::serving(switches()[0], 4).await;
-    let rollout = outside.start("2", Strategy::canary([super::judging::one()]).analysis(bounded())).await;
+    let rollout = outside.start("2", Strategy::canary([one()]).analysis(bounded())).await;
     outside.weather.unread(outside.stand.fleet("1"), Some(ErrorKind::PermissionDenied));
     assert_eq!(outcome(&rollout).await, Outcome::Promoted);
 }

@@ -259,7 +259,7 @@ async fn nothing_passes_while_intervals_are_still_to_be_read() {
 
 /// The second stage is starved of data.
 #[tokio::test(start_paused = true)]
-async fn a_pass_of_one_stage_is_none_of_the_next() {
+async fn a_stage_without_data_goes_back_whatever_the_one_before_it_showed() {
     let (stand, source) = stand().await;
     let stages = [10, 25].map(|percent| StageSpec::percent(percent).unwrap());
     let analysis = Analysis::of([errors()]).minimum_instances(1).at_deadline(AtDeadline::GoBack);
